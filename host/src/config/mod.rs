@@ -1,0 +1,3 @@
+//! Configuration: raw text -> validated model.
+pub mod model;
+pub use model::Config;

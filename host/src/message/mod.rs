@@ -1,0 +1,17 @@
+//! The vocabulary that every part of the path shares: connections, requests in progress, bodies, priorities.
+//! Types and pure functions only; nothing here does I/O or knows a policy.
+
+pub mod body;
+pub mod connection;
+pub mod drain;
+pub mod exchange;
+pub mod head;
+pub mod reply;
+pub mod worker;
+
+pub use body::{Body, BodyError};
+pub use connection::{Connection, Protocol};
+pub use drain::{Drain, DrainControl, Phase};
+pub use exchange::{Exchange, Priority, RequestId, Target};
+pub use head::{RequestHead, ResponseHead, Scheme};
+pub use worker::WorkerId;
