@@ -63,10 +63,29 @@ fn sample(line: &str) -> Sample {
         return Sample { name: series.to_owned(), labels: BTreeMap::new(), value };
     };
     let mut found = BTreeMap::new();
-    // Label values in these tests hold neither commas nor quotes.
-    for pair in labels.trim_end_matches('}').split(',').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair.split_once('=').unwrap_or_else(|| panic!("a label: {line:?}"));
-        found.insert(key.to_owned(), value.trim_matches('"').to_owned());
+    let mut rest = labels.trim_end_matches('}');
+    while let Some((key, tail)) = rest.split_once("=\"") {
+        let (text, tail) = quoted(tail);
+        found.insert(key.trim_start_matches(',').to_owned(), text);
+        rest = tail;
     }
     Sample { name: name.to_owned(), labels: found, value }
+}
+
+/// The text up to the closing quote, unescaped, and what follows the quote.
+fn quoted(text: &str) -> (String, &str) {
+    let mut value = String::new();
+    let mut characters = text.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '"' => return (value, &text[at + 1..]),
+            '\\' => match characters.next() {
+                Some((_, 'n')) => value.push('\n'),
+                Some((_, other)) => value.push(other),
+                None => break,
+            },
+            other => value.push(other),
+        }
+    }
+    panic!("a closing quote: {text:?}")
 }

@@ -52,11 +52,15 @@ impl Witness {
     }
 }
 
+/// A verifier that has seen nobody yet.
+pub fn witness() -> Arc<Witness> {
+    Arc::new(Witness { provider: Arc::new(aws_lc_rs::default_provider()), seen: Mutex::default() })
+}
+
 /// A client configuration that trusts everybody, with those application protocols.
 pub fn trusting_client(alpn: &[&[u8]]) -> (ClientConfig, Arc<Witness>) {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let witness = Arc::new(Witness { provider: Arc::clone(&provider), seen: Mutex::default() });
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let witness = witness();
+    let mut config = ClientConfig::builder_with_provider(Arc::clone(&witness.provider))
         .with_safe_default_protocol_versions()
         .unwrap()
         .dangerous()

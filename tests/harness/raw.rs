@@ -112,10 +112,8 @@ impl RawClient {
 
     /// Takes exactly `count` bytes, or what came before the end.
     pub async fn take(&mut self, count: usize) -> Vec<u8> {
-        within(PATIENCE, "bytes from the proxy", async {
-            while self.buffer.len() < count && self.fill().await {}
-        })
-        .await;
+        within(PATIENCE, "bytes from the proxy", async { while self.buffer.len() < count && self.fill().await {} })
+            .await;
         let count = count.min(self.buffer.len());
         self.buffer.drain(..count).collect()
     }

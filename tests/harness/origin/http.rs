@@ -243,8 +243,7 @@ fn echo(request: Request<Incoming>) -> Response<OriginBody> {
 fn with_trailers() -> Response<OriginBody> {
     let mut fields = HeaderMap::new();
     fields.insert("x-sum", HeaderValue::from_static("42"));
-    let frames: [Result<_, BoxError>; 2] =
-        [Ok(Frame::data(Bytes::from_static(b"body"))), Ok(Frame::trailers(fields))];
+    let frames: [Result<_, BoxError>; 2] = [Ok(Frame::data(Bytes::from_static(b"body"))), Ok(Frame::trailers(fields))];
     let mut response = Response::new(BodyExt::boxed_unsync(StreamBody::new(stream::iter(frames))));
     response.headers_mut().insert("trailer", HeaderValue::from_static("x-sum"));
     response
