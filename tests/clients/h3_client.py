@@ -88,8 +88,10 @@ async def early(port):
                 "get": client.start("GET", "/early-get"),
                 "post": client.start("POST", "/early-post", b"unsafe"),
             }
+            # aioquic notes the end of the handshake only for those who wait for it.
+            connected = asyncio.ensure_future(client.wait_connected())
             results = {name: await client.result(stream) for name, stream in requests.items()}
-            await client.wait_connected()
+            await connected
             found["accepted"] = client._quic.tls.early_data_accepted
             found["statuses"] = {name: result["status"] for name, result in results.items()}
             late = await client.result(client.start("POST", "/late-post", b"safe now"))
