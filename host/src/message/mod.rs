@@ -6,7 +6,10 @@ pub mod connection;
 pub mod drain;
 pub mod exchange;
 pub mod head;
+pub mod http1;
+pub mod path;
 pub mod reply;
+pub mod timer;
 pub mod worker;
 
 pub use body::{Body, BodyError};
