@@ -184,7 +184,7 @@ pub enum Strategy {
 }
 
 /// One `[backends.NAME]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
     /// The name of the table.
     pub name: Arc<str>,
