@@ -1,3 +1,4 @@
 //! gpanel-proxy: a programmable edge proxy whose routing, authentication and limits are WebAssembly filters.
+pub mod cli;
 pub mod config;
 pub mod message;
