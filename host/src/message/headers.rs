@@ -33,6 +33,32 @@ pub fn class(name: &str) -> Class {
     }
 }
 
+/// What one look over a header section tells.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Survey {
+    /// Bytes of names and values.
+    pub bytes: usize,
+    /// Whether a field belongs to this connection only.
+    pub hop_by_hop: bool,
+    /// Whether a field says who is in front of the proxy.
+    pub provenance: bool,
+}
+
+/// Looks over a section once, so that the rare cases cost the usual request nothing.
+#[must_use]
+pub fn survey(headers: &HeaderMap) -> Survey {
+    let mut survey = Survey::default();
+    for (name, value) in headers {
+        survey.bytes += name.as_str().len() + value.len();
+        match class(name.as_str()) {
+            Class::EndToEnd | Class::Framing => {}
+            Class::HopByHop => survey.hop_by_hop = true,
+            Class::Provenance => survey.provenance = true,
+        }
+    }
+    survey
+}
+
 /// Whether `Connection: name` may take the field out. Naming what the request depends on must not change it.
 fn may_be_nominated(name: &str) -> bool {
     class(name) == Class::EndToEnd

@@ -14,7 +14,7 @@ use ipnet::IpNet;
 
 use super::error::RequestError;
 use crate::config::model::Limits;
-use crate::message::headers::{Class, class, remove_class, strip_hop_by_hop};
+use crate::message::headers::{Class, remove_class, strip_hop_by_hop, survey};
 use crate::message::{
     Body, BodyError, Connection, Exchange, Protocol, Provenance, RequestHead, RequestId, Scheme, authority, path, priority,
 };
@@ -48,11 +48,14 @@ pub fn admit(
 ) -> Result<(Box<Exchange>, Body), RequestError> {
     let (parts, body) = request.into_parts();
     let mut headers = parts.headers;
-    check_size(&headers, rules.limits)?;
+    let survey = survey(&headers);
+    if headers.len() > rules.limits.max_header_count || survey.bytes > rules.limits.max_header_size {
+        return Err(RequestError::HeadersTooLarge);
+    }
     if matches!(parts.method, Method::CONNECT | Method::TRACE) {
         return Err(RequestError::Method);
     }
-    if connection.protocol != Protocol::Http1 {
+    if survey.hop_by_hop && connection.protocol != Protocol::Http1 {
         refuse_connection_fields(&headers)?;
     }
     if headers.get(EXPECT).is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
@@ -67,18 +70,32 @@ pub fn admit(
     check_length(&body, rules.limits)?;
 
     let trusted = is_trusted(connection.peer.ip(), rules.trusted);
-    let early_data = early_data || (trusted && headers.contains_key(EARLY_DATA));
-    let (id, client, provenance) = take_provenance(&mut headers, trusted, connection, &authority, rules.trusted);
-    strip_hop_by_hop(&mut headers);
+    let early_data = early_data || (trusted && survey.provenance && headers.contains_key(EARLY_DATA));
+    let believed = if survey.provenance {
+        take_provenance(&mut headers, trusted, rules.trusted)
+    } else {
+        Believed::default()
+    };
+    if survey.hop_by_hop {
+        strip_hop_by_hop(&mut headers);
+    }
     headers.remove(HOST);
     headers.remove(http::header::CONTENT_LENGTH);
     let priority = headers.get(PRIORITY).map(|value| priority::parse(value.as_bytes())).unwrap_or_default();
     let scheme = if connection.tls.is_some() { Scheme::Https } else { Scheme::Http };
     let request = RequestHead { method: parts.method, scheme, authority, path_and_query, headers };
+    let provenance = Provenance {
+        forwarded_for: believed.forwarded_for,
+        forwarded: believed.forwarded,
+        forwarded_proto: believed.forwarded_proto,
+        forwarded_host: believed.forwarded_host,
+        via: believed.via,
+        authority: request.authority.clone(),
+    };
     let exchange = Exchange {
         connection: Arc::clone(connection),
-        client,
-        id,
+        client: believed.client.map_or(connection.peer, |client| SocketAddr::new(client, 0)),
+        id: believed.id.unwrap_or_else(new_id),
         provenance,
         early_data,
         request,
@@ -101,14 +118,6 @@ fn refuse_path(error: path::PathError) -> RequestError {
         path::PathError::Nul => "the path has an encoded NUL",
         path::PathError::HiddenDotSegment => "the path hides a dot segment",
     })
-}
-
-fn check_size(headers: &HeaderMap, limits: &Limits) -> Result<(), RequestError> {
-    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    if headers.len() > limits.max_header_count || bytes > limits.max_header_size {
-        return Err(RequestError::HeadersTooLarge);
-    }
-    Ok(())
 }
 
 fn check_length(body: &Body, limits: &Limits) -> Result<(), RequestError> {
@@ -169,39 +178,31 @@ fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|net| net.contains(&address))
 }
 
+/// What the fields about those in front said, as far as they are believed.
+#[derive(Default)]
+struct Believed {
+    forwarded_for: Option<HeaderValue>,
+    forwarded: Option<HeaderValue>,
+    forwarded_proto: Option<HeaderValue>,
+    forwarded_host: Option<HeaderValue>,
+    via: Option<HeaderValue>,
+    id: Option<RequestId>,
+    client: Option<IpAddr>,
+}
+
 /// Takes the fields that say who is in front out of the section, and believes those of trusted peers.
-fn take_provenance(
-    headers: &mut HeaderMap,
-    trusted: bool,
-    connection: &Connection,
-    authority: &Authority,
-    nets: &[IpNet],
-) -> (RequestId, SocketAddr, Provenance) {
-    let mut provenance = Provenance {
-        forwarded_for: None,
-        forwarded: None,
-        forwarded_proto: None,
-        forwarded_host: None,
-        via: None,
-        authority: authority.clone(),
-    };
-    let mut id = None;
-    let mut client = connection.peer;
-    if headers.keys().any(|name| class(name.as_str()) == Class::Provenance) {
-        provenance.via = joined(headers, &VIA);
-        if trusted {
-            provenance.forwarded_for = joined(headers, &FORWARDED_FOR);
-            provenance.forwarded = joined(headers, &FORWARDED);
-            provenance.forwarded_proto = headers.get(FORWARDED_PROTO).cloned();
-            provenance.forwarded_host = headers.get(FORWARDED_HOST).cloned();
-            id = headers.get(REQUEST_ID).and_then(accept_id);
-            if let Some(address) = provenance.forwarded_for.as_ref().and_then(|list| last_untrusted(list, nets)) {
-                client = SocketAddr::new(address, 0);
-            }
-        }
-        remove_class(headers, Class::Provenance);
+fn take_provenance(headers: &mut HeaderMap, trusted: bool, nets: &[IpNet]) -> Believed {
+    let mut believed = Believed { via: joined(headers, &VIA), ..Believed::default() };
+    if trusted {
+        believed.forwarded_for = joined(headers, &FORWARDED_FOR);
+        believed.forwarded = joined(headers, &FORWARDED);
+        believed.forwarded_proto = headers.get(FORWARDED_PROTO).cloned();
+        believed.forwarded_host = headers.get(FORWARDED_HOST).cloned();
+        believed.id = headers.get(REQUEST_ID).and_then(accept_id);
+        believed.client = believed.forwarded_for.as_ref().and_then(|list| last_untrusted(list, nets));
     }
-    (id.unwrap_or_else(new_id), client, provenance)
+    remove_class(headers, Class::Provenance);
+    believed
 }
 
 /// All values of a list field as one.
