@@ -22,10 +22,8 @@ pub fn configure<F: Filter>(slot: &'static LocalKey<Slot<F>>) -> Result<Vec<Stri
     report_panics();
     let filter = parse(&config::get()).and_then(F::new).map_err(crate::ConfigError::into_raw)?;
     let hooks = filter.hooks().into_iter().map(|hook| hook.name().to_owned()).collect();
-    slot.with(|slot| slot.set(filter)).map_err(|_| lifecycle::ConfigError {
-        path: Vec::new(),
-        message: "configure was called twice".to_owned(),
-    })?;
+    slot.with(|slot| slot.set(filter))
+        .map_err(|_| lifecycle::ConfigError { path: Vec::new(), message: "configure was called twice".to_owned() })?;
     Ok(hooks)
 }
 

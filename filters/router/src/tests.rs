@@ -1,7 +1,7 @@
 //! The cases of `cases.toml`, and what data cannot say.
 
-use gpanel_filter::testing::{TestRequest, cases, check_schema, run};
 use gpanel_filter::RequestEdits;
+use gpanel_filter::testing::{TestRequest, cases, check_schema, run};
 
 use crate::Router;
 

@@ -118,12 +118,7 @@ pub struct CaseRequest {
 
 impl Default for CaseRequest {
     fn default() -> Self {
-        Self {
-            method: "GET".to_owned(),
-            path: "/".to_owned(),
-            authority: "localhost".to_owned(),
-            headers: Vec::new(),
-        }
+        Self { method: "GET".to_owned(), path: "/".to_owned(), authority: "localhost".to_owned(), headers: Vec::new() }
     }
 }
 
@@ -240,8 +235,7 @@ pub fn check<F: Filter>(text: &str) {
         Ok(cases) => cases,
         Err(error) => panic!("cases.toml: {error}"),
     };
-    let faults: Vec<_> =
-        cases.cases.iter().filter_map(|case| case.fault(&case.run::<F>(cases.config(case)))).collect();
+    let faults: Vec<_> = cases.cases.iter().filter_map(|case| case.fault(&case.run::<F>(cases.config(case)))).collect();
     assert!(faults.is_empty(), "{} of {} cases failed\n{}", faults.len(), cases.cases.len(), faults.join("\n"));
 }
 

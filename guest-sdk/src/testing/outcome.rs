@@ -224,7 +224,8 @@ mod tests {
 
     #[test]
     fn bytes_survive_their_text() {
-        for bytes in [b"".as_slice(), b"plain", "ü".as_bytes(), b"\xff\xfe", br"a\b", br"\\", b"\\\xff\\x41", b"a\xe2\x28"]
+        for bytes in
+            [b"".as_slice(), b"plain", "ü".as_bytes(), b"\xff\xfe", br"a\b", br"\\", b"\\\xff\\x41", b"a\xe2\x28"]
         {
             assert_eq!(unescape(&escape(bytes)).as_deref(), Some(bytes));
         }
