@@ -139,7 +139,7 @@ fn write_component(workspace: &Workspace, filter: &FilterCrate, out: &Path) -> R
         return Ok(());
     }
     // Renamed into place, so that a watching proxy never sees half of it.
-    let partial = out.with_extension("wasm.partial");
+    let partial = out.with_file_name(format!(".{}.partial", filter.name));
     fs::write(&partial, component).with_context(|| format!("cannot write {}", partial.display()))?;
     fs::rename(&partial, out).with_context(|| format!("cannot write {}", out.display()))
 }
