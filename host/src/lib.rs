@@ -1,3 +1,7 @@
 //! gpanel-proxy: a programmable edge proxy whose routing, authentication and limits are WebAssembly filters.
 pub mod config;
 pub mod message;
+pub mod admin;
+pub mod pipeline;
+pub mod reload;
+pub mod telemetry;

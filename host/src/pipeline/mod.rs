@@ -1,0 +1,4 @@
+//! The life of a request.
+
+pub mod internal;
+pub mod static_files;
