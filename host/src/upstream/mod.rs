@@ -10,8 +10,10 @@ pub mod error;
 pub mod pool;
 mod resolve;
 mod response_body;
+pub mod static_files;
 
 pub use backend::{Backend, Endpoint};
 pub use client::{Outgoing, send};
 pub use error::{AttemptError, UpstreamError};
 pub use pool::IdleBudget;
+pub use static_files::StaticFiles;
