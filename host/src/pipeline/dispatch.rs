@@ -33,8 +33,8 @@ pub(super) async fn dispatch(
         }
         Target::Static => {
             let files = snapshot.static_files.as_ref().ok_or(RequestError::NoRoute)?;
-            Ok(files.serve(&exchange.request).await)
+            Ok(files.serve(&exchange.request, Some(&exchange.id)).await)
         }
-        Target::Internal => Ok(internal::serve(&exchange.request, &pipeline.shared.telemetry)),
+        Target::Internal => Ok(internal::serve(&pipeline.shared.telemetry, &exchange.request, Some(&exchange.id))),
     }
 }

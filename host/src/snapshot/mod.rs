@@ -83,7 +83,7 @@ impl Snapshot {
             generation: previous.map_or(1, |previous| previous.generation + 1),
             backends: backends.collect(),
             default_target: config.proxy.default_backend.clone(),
-            static_files: config.static_root.as_deref().map(StaticFiles::new),
+            static_files: config.static_root.clone().map(StaticFiles::new),
             chain,
             config,
             _token: foundation.telemetry.generation_token(),
