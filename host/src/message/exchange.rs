@@ -105,4 +105,6 @@ pub struct Exchange {
     pub response: Option<ResponseHead>,
     /// How many filters the request entered: the response passes those, from the last to the first.
     pub depth: usize,
+    /// Positions of the chain, as bits, that this request did not enter: their response side is skipped too.
+    pub skipped: u128,
 }
