@@ -185,7 +185,8 @@ fn read_limits(section: &Section<'_>, max_request_size: Option<u64>) -> Limits {
 fn read_headers(section: &Section<'_>) -> Option<Entry> {
     let enabled = section.boolean("enable_security_headers").is_none_or(|on| on.value);
     let mut config = Map::new();
-    let mut origin = ConfigOrigin::at(section.place());
+    let place = if section.is_present() { section.place().clone() } else { Place::default() };
+    let mut origin = ConfigOrigin::at(&place);
     for (key, default) in [
         ("content_security_policy", None),
         ("x_frame_options", Some(defaults::X_FRAME_OPTIONS)),
@@ -198,7 +199,6 @@ fn read_headers(section: &Section<'_>) -> Option<Entry> {
         let value = said.map(|said| said.value).or(default.map(str::to_owned));
         config.extend(value.filter(|value| !value.is_empty()).map(|value| (key.to_owned(), Json::from(value))));
     }
-    let place = if section.is_present() { section.place().clone() } else { Place::default() };
     let order = defaults::SECURITY_HEADERS_ORDER;
     let filter = chain::section_filter(SECURITY_HEADERS, order, Json::Object(config), origin);
     enabled.then_some(Entry { filter, group: Group::Section, place })
