@@ -119,7 +119,7 @@ fn read_backend(name: &str, section: &Section<'_>, address: Address, strategy: S
         "failover_enabled",
         Shape::Flag,
         Gate::On,
-        "does not act yet: a failing endpoint stays in the rotation; `retries` tries another one",
+        "does not act yet: a failing endpoint is not taken out of the rotation",
     );
     backend
 }

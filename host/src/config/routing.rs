@@ -190,10 +190,10 @@ impl Rules<'_> {
             None => Some(u64::from(defaults::REDIRECT_STATUS)),
             Some(value) => value.integer(&(300..=399)).map(|code| code.value),
         };
-        if let (Some(code), Some(status)) = (code, status) {
-            if !REDIRECTS.contains(&code) {
-                status.error(format_args!("must be one of 301, 302, 303, 307, 308, is {code}"));
-            }
+        if let (Some(code), Some(status)) = (code, status)
+            && !REDIRECTS.contains(&code)
+        {
+            status.error(format_args!("must be one of 301, 302, 303, 307, 308, is {code}"));
         }
         let location = redirect.parsed(|text| match text {
             "" => Err("must not be empty".to_owned()),

@@ -12,6 +12,7 @@ use super::model::{ConfigOrigin, Limits, TlsPolicy};
 use super::parse;
 use super::reader::Section;
 use super::suggest::did_you_mean;
+use super::value::Value;
 
 /// The name and the built-in module of the filter.
 const SECURITY_HEADERS: &str = "security-headers";
@@ -139,11 +140,14 @@ fn read_tls(section: &Section<'_>) -> TlsPolicy {
     let allow_tls12 = section.choice("min_tls_version", &[("1.3", false), ("1.2", true)]).is_some_and(|on| on.value);
     let suites = section.take("cipher_suites");
     let known = || TLS13_SUITES.into_iter().chain(TLS12_SUITES);
-    let parse = |text: &str| match known().any(|suite| suite == text) {
-        true => Ok(Box::from(text)),
-        false => Err(format!("no cipher suite \"{text}\" is supported{}", did_you_mean(text, known()))),
+    let parse = |text: &str| {
+        if known().any(|suite| suite == text) {
+            Ok(Box::from(text))
+        } else {
+            Err(format!("no cipher suite \"{text}\" is supported{}", did_you_mean(text, known())))
+        }
     };
-    let list = suites.as_ref().and_then(|value| value.list()).unwrap_or_default();
+    let list = suites.as_ref().and_then(Value::list).unwrap_or_default();
     let cipher_suites: Vec<Box<str>> =
         list.iter().filter_map(|value| value.parsed(parse)).map(|suite| suite.value).collect();
     let has_tls13 = cipher_suites.iter().any(|suite| TLS13_SUITES.contains(&&**suite));
