@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::defaults;
-use super::diagnostic::{Located, Report};
+use super::diagnostic::{Located, Place, Report};
 use super::inactive::{Gate, Shape};
 use super::model::{Backend, Endpoint, EndpointScheme, Strategy, UpstreamProtocol};
 use super::overrides::{Outside, outside};
@@ -53,20 +53,19 @@ pub(super) fn read(
     ]);
     let mut backends = BTreeMap::new();
     for (name, place, value) in root.section("backends").entries() {
-        if let Err(problem) = parse::backend_name(name) {
-            report.error(&place, format!("backends: {problem}"));
-        }
         let address = addresses.remove(name).unwrap_or_default();
-        if let Some(section) = value.section() {
-            let backend = read_backend(name, &section, address, strategy);
-            backends.insert(Arc::clone(&backend.name), backend);
+        let Some(section) = value.section() else { continue };
+        let backend = read_backend(name, &section, address, strategy);
+        match parse::backend_name(name) {
+            Ok(_) => drop(backends.insert(Arc::clone(&backend.name), backend)),
+            Err(problem) => report.error(&place, format!("backends: {problem}")),
         }
     }
     for (name, address) in addresses {
         let said = address.above.or(address.below);
         let endpoint = match said {
             Some(said) => {
-                check_endpoint(&said, report, None);
+                check_endpoints(name, std::slice::from_ref(&said), report, None);
                 Some(said.value)
             }
             None => address.default,
@@ -93,7 +92,9 @@ fn absent_table(name: &str, endpoint: Option<Endpoint>, strategy: Strategy) -> B
 
 fn read_backend(name: &str, section: &Section<'_>, address: Address, strategy: Strategy) -> Backend {
     let protocol = read_protocol(section);
-    let endpoints = read_endpoints(section, address, protocol);
+    let endpoints = read_endpoints(section, address);
+    check_endpoints(name, &endpoints, section.report(), protocol);
+    let endpoints: Vec<Endpoint> = endpoints.into_iter().map(|endpoint| endpoint.value).collect();
     let first = endpoints.first().map_or(EndpointScheme::Http, |endpoint| endpoint.scheme);
     let mut backend = absent_table(name, None, strategy);
     backend.endpoints = endpoints;
@@ -118,7 +119,7 @@ fn read_backend(name: &str, section: &Section<'_>, address: Address, strategy: S
         "failover_enabled",
         Shape::Flag,
         Gate::On,
-        "does not act yet: a failing endpoint stays in the rotation; `retries` tries another one",
+        "does not act yet: a failing endpoint is not taken out of the rotation",
     );
     backend
 }
@@ -134,45 +135,35 @@ fn read_protocol(section: &Section<'_>) -> Option<UpstreamProtocol> {
 }
 
 /// `url` or `instances`, or what stands for them outside of the table.
-fn read_endpoints(section: &Section<'_>, address: Address, protocol: Option<UpstreamProtocol>) -> Vec<Endpoint> {
+fn read_endpoints(section: &Section<'_>, address: Address) -> Vec<Located<Endpoint>> {
     let report = section.report();
     let url = section.take("url");
     let instances = section.take("instances");
     if let (Some(url), Some(_)) = (&url, &instances) {
         url.error("a backend has either a url or instances, not both");
     }
-    let url_said = url.is_some();
-    let parsed_url = url.and_then(|value| value.parsed(parse::endpoint));
-    let several = instances.as_ref().map(read_instances);
+    let is_said = url.is_some() || instances.is_some();
+    let url = url.and_then(|value| value.parsed(parse::endpoint));
+    let instances = instances.as_ref().map(read_instances).unwrap_or_default();
     if let Some(above) = address.above {
-        check_endpoint(&above, report, protocol);
-        return vec![above.value];
+        return vec![above];
     }
-    if let Some(url) = parsed_url {
-        check_endpoint(&url, report, protocol);
+    if let Some(url) = url {
         if let Some(below) = address.below.filter(|below| below.value != url.value) {
             let message = format!("this URL has no effect: {} at {} wins", section.name_of("url"), url.place);
             report.warning(&below.place, message);
         }
-        return vec![url.value];
+        return vec![url];
     }
-    if let Some(several) = several {
-        for endpoint in &several {
-            check_endpoint(endpoint, report, protocol);
-        }
-        return several.into_iter().map(|endpoint| endpoint.value).collect();
+    if is_said {
+        return instances;
     }
-    if url_said {
-        return Vec::new();
-    }
-    if let Some(below) = address.below {
-        check_endpoint(&below, report, protocol);
-        return vec![below.value];
-    }
-    if address.default.is_none() {
+    let default = address.default.map(|value| Located { value, place: Place::default() });
+    let endpoint = address.below.or(default);
+    if endpoint.is_none() {
         report.missing(section.place(), format!("{}: a backend needs a url or instances", section.name_of("url")));
     }
-    address.default.into_iter().collect()
+    endpoint.into_iter().collect()
 }
 
 /// Each one a URL, or `{ url, weight }`.
@@ -198,16 +189,17 @@ fn read_instances(value: &Value<'_>) -> Vec<Located<Endpoint>> {
     items.iter().filter_map(read).collect()
 }
 
-/// What this version can't do with an endpoint.
-fn check_endpoint(endpoint: &Located<Endpoint>, report: &Report, protocol: Option<UpstreamProtocol>) {
-    match endpoint.value.scheme {
-        EndpointScheme::Https => {
-            report.error(&endpoint.place, "https:// towards backends is not supported yet: use http://");
-        }
-        // A `protocol` key says itself what comes of it.
-        EndpointScheme::Bolt if protocol.is_none() => report
-            .warning(&endpoint.place, "bolt:// does not act as QUIC yet: HTTP/1.1 is spoken over TCP to the same port"),
-        EndpointScheme::Bolt | EndpointScheme::Http => {}
+/// What this version can't do with an endpoint; said once where it holds for all of them.
+fn check_endpoints(name: &str, endpoints: &[Located<Endpoint>], report: &Report, protocol: Option<UpstreamProtocol>) {
+    for endpoint in endpoints.iter().filter(|endpoint| endpoint.value.scheme == EndpointScheme::Https) {
+        let message = "https:// towards backends is not supported yet: use http://";
+        report.error(&endpoint.place, format!("backends.{name}: {message}"));
+    }
+    // A `protocol` key says itself what comes of it, and nobody wrote a default.
+    let is_bolt = |e: &&Located<Endpoint>| e.value.scheme == EndpointScheme::Bolt && e.place != Place::default();
+    if let (Some(endpoint), None) = (endpoints.iter().find(is_bolt), protocol) {
+        let message = "bolt:// does not act as QUIC yet: HTTP/1.1 is spoken over TCP to the same port";
+        report.warning(&endpoint.place, format!("backends.{name}: {message}"));
     }
 }
 

@@ -19,7 +19,7 @@ pub const AGENT_API_URL: &str = "http://localhost:8000";
 /// `[proxy] max_connections`.
 pub const MAX_CONNECTIONS: usize = 1_000;
 /// `[proxy] idle_timeout`.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+pub const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
 /// `[proxy] keep_alive_interval`.
 pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// `[proxy] drain_timeout`.
@@ -32,7 +32,7 @@ pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// `[proxy.timeouts] request_head`.
 pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// `[proxy.timeouts] keep_alive`.
-pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(60);
+pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_mins(1);
 /// `[proxy.timeouts] body_grace`.
 pub const BODY_GRACE: Duration = Duration::from_secs(10);
 /// `[proxy.timeouts] body_min_rate`, bytes per second.

@@ -32,10 +32,10 @@ pub(super) fn read(folder: &Path, report: &Report) -> Vec<Entry> {
                 Ok((order, name)) => entries.push(entry(&path, order, name, report)),
                 Err(problem) => report.error(&Place::file(&path), problem),
             }
-        } else if let Some(stem) = name.strip_suffix(".toml") {
-            if !names.contains(&format!("{stem}.{MODULE}")) {
-                report.warning(&Place::file(&path), format!("has no effect: there is no {stem}.{MODULE} beside it"));
-            }
+        } else if let Some(stem) = name.strip_suffix(".toml")
+            && !names.contains(&format!("{stem}.{MODULE}"))
+        {
+            report.warning(&Place::file(&path), format!("has no effect: there is no {stem}.{MODULE} beside it"));
         }
     }
     entries
@@ -48,10 +48,11 @@ fn list(folder: &Path) -> std::io::Result<BTreeSet<String>> {
         let item = item?;
         // Not `file_type`, which does not follow links, and links are how Kubernetes fills a folder.
         let is_file = item.path().is_file();
-        if let Ok(name) = item.file_name().into_string() {
-            if is_file && !name.starts_with('.') {
-                names.insert(name);
-            }
+        if let Ok(name) = item.file_name().into_string()
+            && is_file
+            && !name.starts_with('.')
+        {
+            names.insert(name);
         }
     }
     Ok(names)

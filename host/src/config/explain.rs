@@ -86,9 +86,13 @@ pub fn explain_request(config: &Config, method: &str, url: &str) -> Result<Strin
     Ok(text)
 }
 
-/// Appends a line; writing into a `String` cannot fail.
-fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+/// Writing into a `String` cannot fail.
+fn append(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     let _ = text.write_fmt(arguments);
+}
+
+fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    append(text, arguments);
     text.push('\n');
 }
 
@@ -124,7 +128,7 @@ fn matcher(matcher: &Matcher) -> String {
             parts.push(format!("{name} {}", values.join(" ")));
         }
     }
-    parts.extend(matcher.headers.iter().map(|header| header_condition(header)));
+    parts.extend(matcher.headers.iter().map(header_condition));
     if parts.is_empty() { "every request".to_owned() } else { parts.join(", ") }
 }
 
@@ -161,22 +165,18 @@ fn action(rule: &Rule) -> String {
         text.push_str(", prefix stripped");
     }
     if let Some(prefix) = &rule.replace_prefix {
-        line_part(&mut text, format_args!(", prefix replaced by {prefix}"));
+        append(&mut text, format_args!(", prefix replaced by {prefix}"));
     }
     if let Some(host) = &rule.host {
-        line_part(&mut text, format_args!(", host {host}"));
+        append(&mut text, format_args!(", host {host}"));
     }
     if !rule.except.is_empty() {
-        line_part(&mut text, format_args!(", except {}", rule.except.join(" ")));
+        append(&mut text, format_args!(", except {}", rule.except.join(" ")));
     }
     if rule.custom {
         text.push_str(" (custom)");
     }
     text
-}
-
-fn line_part(text: &mut String, arguments: std::fmt::Arguments<'_>) {
-    let _ = text.write_fmt(arguments);
 }
 
 fn applies(rule: &Rule, path: &str) -> bool {

@@ -29,7 +29,7 @@ fn read_entry(section: &Section<'_>) -> Option<Entry> {
     let order = section.integer("order", &(0..=99)).and_then(|order| u8::try_from(order.value).ok());
     for key in ["name", "module"] {
         if !section.has(key) {
-            report.missing(section.place(), format!("filters.{key}: every filter needs a {key}"));
+            report.missing(section.place(), format!("{}: every filter needs a {key}", section.name_of(key)));
         }
     }
     let source = module.as_ref().and_then(read_module);

@@ -3,6 +3,7 @@
 
 use super::parse;
 use super::reader::Section;
+use super::value::Value;
 
 /// What an inactive key must look like.
 #[derive(Clone, Copy)]
@@ -42,7 +43,7 @@ impl Section<'_> {
             Shape::Flag => value.boolean().is_some_and(|flag| flag.value),
             Shape::Number => value.integer(&(0..=u64::MAX)).is_some(),
             Shape::Text => value.string().is_some(),
-            Shape::Texts => value.list().is_some_and(|items| items.iter().filter_map(|item| item.string()).count() > 0),
+            Shape::Texts => value.list().is_some_and(|items| items.iter().filter_map(Value::string).count() > 0),
             Shape::Networks => value
                 .list()
                 .is_some_and(|items| items.iter().filter_map(|item| item.parsed(parse::network)).count() > 0),

@@ -34,13 +34,13 @@ fn convert(value: &Value<'_>, path: &mut Vec<String>, origin: &mut ConfigOrigin)
         DeValue::String(text) => Some(Json::from(text.as_ref())),
         DeValue::Boolean(flag) => Some(Json::Bool(*flag)),
         DeValue::Datetime(date) => Some(Json::from(date.to_string())),
-        DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
-            Ok(number) => Some(Json::from(number)),
-            Err(_) => {
+        DeValue::Integer(integer) => {
+            let number = i64::from_str_radix(integer.as_str(), integer.radix()).ok();
+            if number.is_none() {
                 value.error("the number is too large");
-                None
             }
-        },
+            number.map(Json::from)
+        }
         DeValue::Float(float) => {
             let number = float.as_str().parse::<f64>().ok().and_then(Number::from_f64);
             if number.is_none() {

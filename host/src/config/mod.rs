@@ -100,7 +100,7 @@ fn read(source: &Source, from_outside: &Outside, report: &Report) -> Config {
     let proxy = proxy::read(&root, from_outside);
     let routing = root.section("routing");
     let backends = backends::read(&root, &proxy, from_outside, routing::read_strategy(&routing));
-    let static_root = root.section("static").path("root").map(|path| path.value);
+    let static_root = read_static_root(&root);
     let targets = Targets { backends: &backends, static_root: static_root.as_deref() };
     let security = security::read(&root, proxy.max_request_size);
     let mut entries: Vec<Entry> = security.headers.into_iter().chain(routing::read(&routing, &targets)).collect();
@@ -122,6 +122,19 @@ fn read(source: &Source, from_outside: &Outside, report: &Report) -> Config {
         static_root,
         tls: security.tls,
     }
+}
+
+/// The folder may come later, with a mount or a deployment: without it, its files are not found.
+fn read_static_root(root: &Section<'_>) -> Option<PathBuf> {
+    let value = root.section("static").take("root")?;
+    let folder = value.path()?.value;
+    if !folder.is_dir() {
+        value.warning(format_args!(
+            "there is no folder {}: requests for its files are answered by 404",
+            folder.display()
+        ));
+    }
+    Some(folder)
 }
 
 #[cfg(test)]

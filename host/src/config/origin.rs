@@ -2,7 +2,7 @@
 //! configuration by keys and indices, the user needs line and column.
 
 use super::diagnostic::{Diagnostic, Place, Severity};
-use super::model::ConfigOrigin;
+use super::model::{ConfigOrigin, Position};
 
 impl ConfigOrigin {
     /// An origin at a place, without values yet.
@@ -21,7 +21,7 @@ impl ConfigOrigin {
 
     /// Line and column of the value at a path, or of the nearest one above it that is in the file.
     #[must_use]
-    pub fn position_of<S: AsRef<str>>(&self, path: &[S]) -> (usize, usize) {
+    pub fn position_of<S: AsRef<str>>(&self, path: &[S]) -> Position {
         let leads_to = |known: &[Box<str>]| {
             known.len() <= path.len() && known.iter().zip(path).all(|(known, part)| **known == *part.as_ref())
         };

@@ -59,9 +59,14 @@ fn read_proxy(section: &Section<'_>, from_outside: &Outside) -> Proxy {
         let file = section.parsed(key, parse::address);
         outside(given, report, parse::address).or(file).map_or(default, |address| address.value)
     };
-    let dev_mode = section.boolean("dev_mode");
-    let dev_mode = outside(given.dev_mode.as_ref(), report, parse::boolean).or(dev_mode).is_some_and(|on| on.value);
-    let allow_insecure = section.boolean("allow_insecure").is_some_and(|on| on.value) || dev_mode;
+    let dev_mode = read_dev_mode(section, from_outside);
+    let is_development = dev_mode.unwrap_or(false);
+    let backend_tls = "does not act yet: there is no TLS towards backends in this version";
+    let allow_insecure = section.inactive("allow_insecure", Shape::Flag, Gate::On, backend_tls) == Gate::On;
+    let ca_path = section.take("ca_path").and_then(|value| {
+        value.warning(backend_tls);
+        value.path()
+    });
     let max_connections = section.integer("max_connections", &CONNECTIONS).map(|number| number.value);
     let max_connections = number(given.max_connections.as_ref(), &CONNECTIONS).or(max_connections);
     let idle_timeout = section.integer("idle_timeout", &TIMEOUT_SECONDS).map(|number| number.value);
@@ -74,7 +79,7 @@ fn read_proxy(section: &Section<'_>, from_outside: &Outside) -> Proxy {
         http_addr: address(given.http_addr.as_ref(), "http_addr", defaults::HTTP_ADDR),
         cert_path,
         key_path,
-        ca_path: section.path("ca_path").map(|path| path.value),
+        ca_path: ca_path.map(|path| path.value),
         max_connections: max_connections.map_or(defaults::MAX_CONNECTIONS, saturate),
         idle_timeout: idle_timeout.map_or(defaults::IDLE_TIMEOUT, Duration::from_secs),
         keep_alive_interval: section
@@ -82,8 +87,8 @@ fn read_proxy(section: &Section<'_>, from_outside: &Outside) -> Proxy {
             .map_or(Some(defaults::KEEP_ALIVE_INTERVAL), |interval| {
                 (!interval.value.is_zero()).then_some(interval.value)
             }),
-        dev_mode,
-        allow_insecure,
+        dev_mode: is_development,
+        allow_insecure: allow_insecure || is_development,
         workers: workers.map_or_else(cores, saturate),
         trusted_proxies: section
             .list("trusted_proxies", parse::network)
@@ -97,23 +102,37 @@ fn read_proxy(section: &Section<'_>, from_outside: &Outside) -> Proxy {
     }
 }
 
+/// `None` where it is set to something that is neither true nor false.
+fn read_dev_mode(section: &Section<'_>, from_outside: &Outside) -> Option<bool> {
+    let given = from_outside.overrides.dev_mode.as_ref();
+    let file = section.take("dev_mode").map(|value| value.boolean());
+    match (given, file) {
+        (Some(_), _) => outside(given, section.report(), parse::boolean).map(|on| on.value),
+        (None, Some(on)) => on.map(|on| on.value),
+        (None, None) => Some(false),
+    }
+}
+
 /// Certificate and key belong together, and only development mode can do without.
 fn read_certificate(
     section: &Section<'_>,
     from_outside: &Outside,
-    dev_mode: bool,
+    dev_mode: Option<bool>,
 ) -> (Option<PathBuf>, Option<PathBuf>) {
     let report = section.report();
     let given = &from_outside.overrides;
     let path = |given: Option<&Given>, key| {
         let file = section.path(key);
-        outside(given, report, |text| Ok(PathBuf::from(text))).or(file)
+        outside(given, report, given_path).or(file)
     };
     let certificate = path(given.cert_path.as_ref(), "cert_path");
     let key = path(given.key_path.as_ref(), "key_path");
     let place = |found: Option<&Located<PathBuf>>| found.map_or(section.place(), |found| &found.place).clone();
     match (&certificate, &key) {
-        (None, None) if !dev_mode => report.missing(
+        // One that is there but unreadable has its error already.
+        (None, _) if section.has("cert_path") => {}
+        (_, None) if section.has("key_path") => {}
+        (None, None) if dev_mode == Some(false) => report.missing(
             section.place(),
             "proxy.cert_path and proxy.key_path: a certificate and its key are needed; \
              --dev-mode makes a self-signed one for localhost",
@@ -126,6 +145,11 @@ fn read_certificate(
         _ => {}
     }
     (certificate.map(|path| path.value), key.map(|path| path.value))
+}
+
+/// A path from outside the file, relative to the working directory.
+fn given_path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(PathBuf::from(text)) }
 }
 
 fn read_filters_dir(section: &Section<'_>) -> Option<PathBuf> {

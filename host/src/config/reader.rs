@@ -158,6 +158,9 @@ impl<'t> Section<'t> {
     pub(super) fn take(&self, key: &'static str) -> Option<Value<'t>> {
         self.asked.borrow_mut().insert(key);
         let value = self.table?.get(key)?;
+        if is_placeholder(value) {
+            return None;
+        }
         Some(self.value(key, value, self.source.place(value.span().start)))
     }
 
@@ -180,6 +183,7 @@ impl<'t> Section<'t> {
         self.open.set(true);
         let Some(table) = self.table else { return Vec::new() };
         let mut entries: Vec<_> = table.iter().collect();
+        entries.retain(|(_, value)| !is_placeholder(value));
         entries.sort_by_key(|(key, _)| key.span().start);
         let entry = |(key, value): (&'t Spanned<_>, &'t Spanned<DeValue<'t>>)| {
             let name: &'t std::borrow::Cow<'t, str> = key.get_ref();
@@ -192,6 +196,11 @@ impl<'t> Section<'t> {
     fn value(&self, key: &str, value: &'t Spanned<DeValue<'t>>, place: Place) -> Value<'t> {
         Value::new(self.source, self.report, self.name_of(key), place, value.get_ref())
     }
+}
+
+/// What the parser's recovery put where it found no value: no text, and not the table that a header implies.
+fn is_placeholder(value: &Spanned<DeValue<'_>>) -> bool {
+    value.span().is_empty() && !value.get_ref().is_table() && !value.get_ref().is_array()
 }
 
 impl Drop for Section<'_> {

@@ -49,7 +49,8 @@ pub(super) fn read_strategy(routing: &Section<'_>) -> Strategy {
 
 /// The `router` entry; none where `[routing.rules]` is there and empty, and there is no custom rule.
 pub(super) fn read(routing: &Section<'_>, targets: &Targets<'_>) -> Option<Entry> {
-    let mut rules = Rules { json: Vec::new(), origin: ConfigOrigin::at(routing.place()), targets };
+    let place = if routing.is_present() { routing.place().clone() } else { Place::default() };
+    let mut rules = Rules { json: Vec::new(), origin: ConfigOrigin::at(&place), targets };
     let built_in = routing.section("rules");
     if built_in.is_present() {
         rules.read(&built_in, Rank::Rule);
@@ -63,7 +64,6 @@ pub(super) fn read(routing: &Section<'_>, targets: &Targets<'_>) -> Option<Entry
     if rules.json.is_empty() {
         return None;
     }
-    let place = if routing.is_present() { routing.place().clone() } else { Place::default() };
     let config = json!({ "rules": rules.json });
     Some(Entry {
         filter: chain::section_filter(ROUTER, defaults::ROUTER_ORDER, config, rules.origin),
@@ -190,10 +190,10 @@ impl Rules<'_> {
             None => Some(u64::from(defaults::REDIRECT_STATUS)),
             Some(value) => value.integer(&(300..=399)).map(|code| code.value),
         };
-        if let (Some(code), Some(status)) = (code, status) {
-            if !REDIRECTS.contains(&code) {
-                status.error(format_args!("must be one of 301, 302, 303, 307, 308, is {code}"));
-            }
+        if let (Some(code), Some(status)) = (code, status)
+            && !REDIRECTS.contains(&code)
+        {
+            status.error(format_args!("must be one of 301, 302, 303, 307, 308, is {code}"));
         }
         let location = redirect.parsed(|text| match text {
             "" => Err("must not be empty".to_owned()),

@@ -12,6 +12,7 @@ use super::model::{ConfigOrigin, Limits, TlsPolicy};
 use super::parse;
 use super::reader::Section;
 use super::suggest::did_you_mean;
+use super::value::Value;
 
 /// The name and the built-in module of the filter.
 const SECURITY_HEADERS: &str = "security-headers";
@@ -139,11 +140,14 @@ fn read_tls(section: &Section<'_>) -> TlsPolicy {
     let allow_tls12 = section.choice("min_tls_version", &[("1.3", false), ("1.2", true)]).is_some_and(|on| on.value);
     let suites = section.take("cipher_suites");
     let known = || TLS13_SUITES.into_iter().chain(TLS12_SUITES);
-    let parse = |text: &str| match known().any(|suite| suite == text) {
-        true => Ok(Box::from(text)),
-        false => Err(format!("no cipher suite \"{text}\" is supported{}", did_you_mean(text, known()))),
+    let parse = |text: &str| {
+        if known().any(|suite| suite == text) {
+            Ok(Box::from(text))
+        } else {
+            Err(format!("no cipher suite \"{text}\" is supported{}", did_you_mean(text, known())))
+        }
     };
-    let list = suites.as_ref().and_then(|value| value.list()).unwrap_or_default();
+    let list = suites.as_ref().and_then(Value::list).unwrap_or_default();
     let cipher_suites: Vec<Box<str>> =
         list.iter().filter_map(|value| value.parsed(parse)).map(|suite| suite.value).collect();
     let has_tls13 = cipher_suites.iter().any(|suite| TLS13_SUITES.contains(&&**suite));
@@ -185,7 +189,8 @@ fn read_limits(section: &Section<'_>, max_request_size: Option<u64>) -> Limits {
 fn read_headers(section: &Section<'_>) -> Option<Entry> {
     let enabled = section.boolean("enable_security_headers").is_none_or(|on| on.value);
     let mut config = Map::new();
-    let mut origin = ConfigOrigin::at(section.place());
+    let place = if section.is_present() { section.place().clone() } else { Place::default() };
+    let mut origin = ConfigOrigin::at(&place);
     for (key, default) in [
         ("content_security_policy", None),
         ("x_frame_options", Some(defaults::X_FRAME_OPTIONS)),
@@ -198,7 +203,6 @@ fn read_headers(section: &Section<'_>) -> Option<Entry> {
         let value = said.map(|said| said.value).or(default.map(str::to_owned));
         config.extend(value.filter(|value| !value.is_empty()).map(|value| (key.to_owned(), Json::from(value))));
     }
-    let place = if section.is_present() { section.place().clone() } else { Place::default() };
     let order = defaults::SECURITY_HEADERS_ORDER;
     let filter = chain::section_filter(SECURITY_HEADERS, order, Json::Object(config), origin);
     enabled.then_some(Entry { filter, group: Group::Section, place })

@@ -11,23 +11,27 @@ pub(super) fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = 
         .map_or_else(String::new, |(_, candidate)| format!("; did you mean \"{candidate}\"?"))
 }
 
-/// Edits between two words: insertions, deletions, replacements (Levenshtein), `-` and `_` counted as equal.
+/// Edits between two words: insertions, deletions, replacements and swaps of neighbours (optimal string alignment),
+/// `-` and `_` counted as equal.
 fn distance(left: &str, right: &str) -> usize {
     let fold = |c: char| if c == '-' { '_' } else { c.to_ascii_lowercase() };
+    let left: Vec<char> = left.chars().map(fold).collect();
     let right: Vec<char> = right.chars().map(fold).collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (index, left_char) in left.chars().map(fold).enumerate() {
-        let mut diagonal = index;
-        if let Some(first) = row.first_mut() {
-            *first = index + 1;
+    let mut rows: Vec<Vec<usize>> = vec![(0..=right.len()).collect()];
+    for i in 1..=left.len() {
+        let mut row = vec![i];
+        for j in 1..=right.len() {
+            let above = &rows[i - 1];
+            let replace = above[j - 1] + usize::from(left[i - 1] != right[j - 1]);
+            let mut best = replace.min(above[j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && left[i - 1] == right[j - 2] && left[i - 2] == right[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(best);
         }
-        for (column, right_char) in right.iter().enumerate() {
-            let replace = diagonal + usize::from(left_char != *right_char);
-            diagonal = row[column + 1];
-            row[column + 1] = replace.min(diagonal + 1).min(row[column] + 1);
-        }
+        rows.push(row);
     }
-    row[right.len()]
+    rows[left.len()][right.len()]
 }
 
 #[cfg(test)]
@@ -39,6 +43,7 @@ mod tests {
         for (word, expected) in [
             ("idle_timout", "; did you mean \"idle_timeout\"?"),
             ("idle-timeout", "; did you mean \"idle_timeout\"?"),
+            ("qiuc_addr", "; did you mean \"quic_addr\"?"),
             ("quic_adr", "; did you mean \"quic_addr\"?"),
             ("something_else", ""),
             ("", ""),

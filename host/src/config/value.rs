@@ -19,7 +19,8 @@ pub(super) struct Value<'t> {
     report: &'t Report,
     name: String,
     place: Place,
-    value: &'t DeValue<'t>,
+    /// What the text says.
+    toml: &'t DeValue<'t>,
 }
 
 impl<'t> Value<'t> {
@@ -29,9 +30,9 @@ impl<'t> Value<'t> {
         report: &'t Report,
         name: String,
         place: Place,
-        value: &'t DeValue<'t>,
+        toml: &'t DeValue<'t>,
     ) -> Self {
-        Self { source, report, name, place, value }
+        Self { source, report, name, place, toml }
     }
 
     /// Where it stands.
@@ -41,7 +42,7 @@ impl<'t> Value<'t> {
 
     /// The TOML itself.
     pub(super) fn raw(&self) -> &'t DeValue<'t> {
-        self.value
+        self.toml
     }
 
     /// Reports that it can't be used.
@@ -60,7 +61,7 @@ impl<'t> Value<'t> {
     }
 
     fn expected<T>(&self, what: &str) -> Option<T> {
-        self.error(format_args!("expected {what}, found {}", article(self.value)));
+        self.error(format_args!("expected {what}, found {}", article(self.toml)));
         None
     }
 
@@ -70,7 +71,7 @@ impl<'t> Value<'t> {
 
     /// A string.
     pub(super) fn string(&self) -> Option<Located<&'t str>> {
-        match self.value {
+        match self.toml {
             DeValue::String(text) => Some(self.located(text.as_ref())),
             _ => self.expected("a string"),
         }
@@ -78,7 +79,7 @@ impl<'t> Value<'t> {
 
     /// `true` or `false`.
     pub(super) fn boolean(&self) -> Option<Located<bool>> {
-        match self.value {
+        match self.toml {
             DeValue::Boolean(value) => Some(self.located(*value)),
             _ => self.expected("true or false"),
         }
@@ -86,7 +87,7 @@ impl<'t> Value<'t> {
 
     /// A whole number within a range.
     pub(super) fn integer(&self, range: &RangeInclusive<u64>) -> Option<Located<u64>> {
-        match self.value {
+        match self.toml {
             DeValue::Integer(integer) => self.within(whole(integer), range, integer),
             _ => self.expected("a whole number"),
         }
@@ -94,7 +95,7 @@ impl<'t> Value<'t> {
 
     /// Bytes: a whole number, or a string with a unit such as `"16MiB"`.
     pub(super) fn size(&self, range: &RangeInclusive<u64>) -> Option<Located<u64>> {
-        match self.value {
+        match self.toml {
             DeValue::Integer(integer) => self.within(whole(integer), range, integer),
             DeValue::String(text) => match parse::byte_size(text) {
                 Ok(bytes) => self.within(Some(bytes), range, text),
@@ -130,7 +131,7 @@ impl<'t> Value<'t> {
 
     /// The values of an array.
     pub(super) fn list(&self) -> Option<Vec<Value<'t>>> {
-        let DeValue::Array(array) = self.value else { return self.expected("an array") };
+        let DeValue::Array(array) = self.toml else { return self.expected("an array") };
         let item = |(index, item): (usize, &'t toml::Spanned<DeValue<'t>>)| {
             let place = self.source.place(item.span().start);
             Value::new(self.source, self.report, format!("{}[{index}]", self.name), place, item.get_ref())
@@ -140,7 +141,7 @@ impl<'t> Value<'t> {
 
     /// A table.
     pub(super) fn section(&self) -> Option<Section<'t>> {
-        match self.value {
+        match self.toml {
             DeValue::Table(table) => {
                 Some(Section::of(self.source, self.report, self.name.clone(), self.place.clone(), Some(table)))
             }
