@@ -29,15 +29,15 @@ pub fn proxy_binary() -> PathBuf {
 pub fn shipped_filter(name: &str) -> PathBuf {
     existing(
         from_variable_or("GPANEL_FILTERS_DIR", "target/filters").join(format!("{name}.wasm")),
-        "build the filters with `cargo xtask filters`, or run `cargo xtask test`",
+        "build the filters with `cargo xtask build-filters`, or run `cargo xtask test`",
     )
 }
 
 /// A guest made for tests: from `GPANEL_GUESTS_DIR`, else `target/test-guests`.
 pub fn test_guest(name: &str) -> PathBuf {
     existing(
-        from_variable_or("GPANEL_GUESTS_DIR", "target/test-guests").join(format!("{name}.wasm")),
-        "build the test guests with `cargo xtask filters`, or run `cargo xtask test`",
+        from_variable_or("GPANEL_GUESTS_DIR", "target/test-guests").join(format!("guest-{name}.wasm")),
+        "build the test guests with `cargo xtask build-filters`, or run `cargo xtask test`",
     )
 }
 
