@@ -128,6 +128,17 @@ pub(super) fn path(text: &str) -> Result<String, String> {
     }
 }
 
+/// A request target in origin form.
+pub(super) fn path_and_query(text: &str) -> Result<String, String> {
+    let (path_part, query) = text.split_once('?').unwrap_or((text, ""));
+    if query.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
+        path(path_part)?;
+        Ok(text.to_owned())
+    } else {
+        Err(format!("\"{text}\" is not a path with an optional query"))
+    }
+}
+
 /// The name of a filter: what is safe in logs, metrics, file names and error bodies.
 pub(super) fn filter_name(text: &str) -> Result<&str, String> {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';

@@ -166,9 +166,7 @@ impl Rules<'_> {
             replace.error("a rule either strips or replaces the prefix, not both");
         }
         let strips = strip.as_ref().and_then(Value::boolean).is_some_and(|on| on.value);
-        if redirect.is_none() {
-            rule.insert("strip_prefix".into(), strips.into());
-        }
+        rule.insert("strip_prefix".into(), strips.into());
         let replace = replace.and_then(|value| value.parsed(parse::path));
         let host = host.and_then(|value| value.parsed(|text| parse::authority(text).map(|_| text.to_owned())));
         for (key, text) in [("replace_prefix", replace), ("host", host)] {
