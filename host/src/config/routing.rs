@@ -157,10 +157,8 @@ impl Rules<'_> {
         if let (Some(status), None) = (&status, &redirect) {
             status.error("only a redirect has a status");
         }
-        if redirect.is_some() {
-            for field in [&strip, &replace, &host].into_iter().flatten() {
-                field.error("does not go with a redirect");
-            }
+        if let (Some(_), Some(host)) = (&redirect, &host) {
+            host.error("does not go with a redirect");
         }
         if let (Some(_), Some(replace)) = (&strip, &replace) {
             replace.error("a rule either strips or replaces the prefix, not both");
@@ -193,10 +191,7 @@ impl Rules<'_> {
         {
             status.error(format_args!("must be one of 301, 302, 303, 307, 308, is {code}"));
         }
-        let location = redirect.parsed(|text| match text {
-            "" => Err("must not be empty".to_owned()),
-            text => parse::header_value(text),
-        });
+        let location = redirect.parsed(parse::location);
         if let Some(location) = location {
             self.origin.note(&["rules", index, "redirect"], &location.place);
             rule.insert("redirect".into(), json!({ "location": location.value, "status": code }));
