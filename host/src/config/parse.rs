@@ -113,7 +113,7 @@ pub(super) fn pattern(text: &str) -> Result<&str, String> {
         Err(format!("the pattern \"{text}\" may have * only as its last segment, as in /x/*"))
     } else if literal.contains(['?', '#']) || !literal.bytes().all(|b| b.is_ascii_graphic()) {
         Err(format!("the pattern \"{text}\" must be a path: no query, no fragment, other bytes percent-encoded"))
-    } else if !is_normal(literal) {
+    } else if !is_normal(text) {
         Err(format!("the pattern \"{text}\" can never match: paths are normalised, no //, /./ or /../ is left in them"))
     } else {
         Ok(text)
