@@ -157,18 +157,14 @@ impl Rules<'_> {
         if let (Some(status), None) = (&status, &redirect) {
             status.error("only a redirect has a status");
         }
-        if redirect.is_some() {
-            for field in [&strip, &replace, &host].into_iter().flatten() {
-                field.error("does not go with a redirect");
-            }
+        if let (Some(_), Some(host)) = (&redirect, &host) {
+            host.error("does not go with a redirect");
         }
         if let (Some(_), Some(replace)) = (&strip, &replace) {
             replace.error("a rule either strips or replaces the prefix, not both");
         }
         let strips = strip.as_ref().and_then(Value::boolean).is_some_and(|on| on.value);
-        if redirect.is_none() {
-            rule.insert("strip_prefix".into(), strips.into());
-        }
+        rule.insert("strip_prefix".into(), strips.into());
         let replace = replace.and_then(|value| value.parsed(parse::path));
         let host = host.and_then(|value| value.parsed(|text| parse::authority(text).map(|_| text.to_owned())));
         for (key, text) in [("replace_prefix", replace), ("host", host)] {
@@ -195,10 +191,7 @@ impl Rules<'_> {
         {
             status.error(format_args!("must be one of 301, 302, 303, 307, 308, is {code}"));
         }
-        let location = redirect.parsed(|text| match text {
-            "" => Err("must not be empty".to_owned()),
-            text => parse::header_value(text),
-        });
+        let location = redirect.parsed(parse::location);
         if let Some(location) = location {
             self.origin.note(&["rules", index, "redirect"], &location.place);
             rule.insert("redirect".into(), json!({ "location": location.value, "status": code }));
