@@ -63,7 +63,7 @@ impl<B> BodyGuard<B> {
             self.waiting = Some(now);
             let left = self.budget().saturating_sub(self.waited);
             // Far-off deadlines are cut to a day: the timer can't go on for ever, and the next byte re-arms it.
-            let deadline = now + left.min(Duration::from_secs(86_400));
+            let deadline = now + left.min(Duration::from_hours(24));
             match &mut self.timer {
                 Some(timer) => timer.as_mut().reset(deadline),
                 None => self.timer = Some(Box::pin(tokio::time::sleep_until(deadline))),

@@ -16,8 +16,12 @@ pub mod h3;
 mod phase;
 mod prefixed;
 mod request;
+mod service;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use prefixed::Prefixed;
+pub use service::Service;
 
 /// Request streams that a client may have open on one HTTP/2 connection.
 pub const H2_MAX_CONCURRENT_STREAMS: u32 = 100;

@@ -106,7 +106,7 @@ fn read_backend(name: &str, section: &Section<'_>, address: Address, strategy: S
         backend.retries = u32::try_from(retries.value).unwrap_or(defaults::BACKEND_RETRIES);
     }
     if let Some(check) = section.take("health_check") {
-        backend.health_check = check.parsed(parse::path).map(|path| path.value.into());
+        backend.health_check = check.parsed(parse::path_and_query).map(|path| path.value.into());
         check.warning("does not act yet: endpoints are not probed, every one counts as healthy");
     }
     if let Some(interval) = section.take("health_check_interval") {

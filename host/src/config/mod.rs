@@ -14,6 +14,7 @@ mod explain;
 mod filters;
 mod inactive;
 mod json;
+mod listeners;
 pub mod model;
 mod observe;
 mod origin;
@@ -64,32 +65,23 @@ pub fn load(flags: &Overrides) -> Result<Loaded, Vec<Diagnostic>> {
 pub fn load_with(flags: &Overrides, lookup: &Lookup<'_>) -> Result<Loaded, Vec<Diagnostic>> {
     let report = Report::default();
     let from_outside = Outside::new(flags, lookup, &report);
-    let config = match find(&from_outside.overrides) {
-        Found::File(path) => Source::read(&path, &report).map(|source| read(&source, &from_outside, &report)),
-        Found::Nothing => Some(read(&Source::new(None, String::new()), &from_outside, &report)),
-    };
+    // Without a file, or with one that can't be read, flags and variables still want checking.
+    let source = find(&from_outside.overrides).and_then(|path| Source::read(&path, &report));
+    let source = source.unwrap_or_else(|| Source::new(None, String::new()));
+    let config = read(&source, &from_outside, &report);
     finish(config, report)
 }
 
-fn finish(config: Option<Config>, report: Report) -> Result<Loaded, Vec<Diagnostic>> {
+fn finish(config: Config, report: Report) -> Result<Loaded, Vec<Diagnostic>> {
     let (errors, warnings) = report.finish();
-    match config {
-        Some(config) if errors.is_empty() => Ok(Loaded { config, warnings }),
-        _ => Err(errors),
-    }
-}
-
-enum Found {
-    File(PathBuf),
-    Nothing,
+    if errors.is_empty() { Ok(Loaded { config, warnings }) } else { Err(errors) }
 }
 
 /// A file that is named must be there; the default one may be missing.
-fn find(overrides: &Overrides) -> Found {
+fn find(overrides: &Overrides) -> Option<PathBuf> {
     match &overrides.config {
-        Some(named) => Found::File(PathBuf::from(&named.value)),
-        None if Path::new(defaults::CONFIG_FILE).exists() => Found::File(PathBuf::from(defaults::CONFIG_FILE)),
-        None => Found::Nothing,
+        Some(named) => Some(PathBuf::from(&named.value)),
+        None => Some(PathBuf::from(defaults::CONFIG_FILE)).filter(|path| path.exists()),
     }
 }
 
@@ -97,22 +89,26 @@ fn find(overrides: &Overrides) -> Found {
 fn read(source: &Source, from_outside: &Outside, report: &Report) -> Config {
     let table = source.parse(report);
     let root = Section::root(source, report, &table);
-    let proxy = proxy::read(&root, from_outside);
+    let mut proxy = proxy::read(&root, from_outside);
     let routing = root.section("routing");
     let backends = backends::read(&root, &proxy, from_outside, routing::read_strategy(&routing));
     let static_root = read_static_root(&root);
     let targets = Targets { backends: &backends, static_root: static_root.as_deref() };
+    proxy.proxy.default_backend = proxy.default_backend.and_then(|value| routing::read_default(&value, &targets));
     let security = security::read(&root, proxy.max_request_size);
     let mut entries: Vec<Entry> = security.headers.into_iter().chain(routing::read(&routing, &targets)).collect();
     entries.extend(filters::read(&root));
     if let Some(folder) = proxy.proxy.filters_dir.as_deref().filter(|folder| folder.is_dir()) {
         entries.extend(dropin::read(folder, report));
     }
+    let (admin, admin_addr) = observe::read_admin(&root);
+    let [quic_addr, http_addr] = proxy.addresses;
+    listeners::check(&[quic_addr, http_addr, admin_addr], report);
     Config {
         path: source.file().map(Path::to_path_buf),
         quic: quic::read(&root, &proxy.proxy),
         logging: observe::read_logging(&root, from_outside),
-        admin: observe::read_admin(&root),
+        admin,
         filters: chain::assemble(entries, report),
         proxy: proxy.proxy,
         timeouts: proxy.timeouts,

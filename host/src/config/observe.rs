@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
 
 use super::defaults;
+use super::diagnostic::{Located, Place};
 use super::inactive::{Gate, Shape};
+use super::listeners::Listen;
 use super::model::{Admin, LogFormat, LogOutput, Logging};
 use super::overrides::{Outside, outside};
 use super::parse;
@@ -58,8 +60,8 @@ fn destination(output: Output, file_path: Option<PathBuf>) -> LogOutput {
     }
 }
 
-/// Reads `[metrics]`.
-pub(super) fn read_admin(root: &Section<'_>) -> Admin {
+/// Reads `[metrics]`; the listener's address once more, with its place.
+pub(super) fn read_admin(root: &Section<'_>) -> (Admin, Listen) {
     let section = root.section("metrics");
     let metrics = section.boolean("enabled").is_none_or(|on| on.value);
     section.inactive(
@@ -80,11 +82,13 @@ pub(super) fn read_admin(root: &Section<'_>) -> Admin {
             value.warning("can't be switched off by this version: these metrics are always kept");
         }
     }
-    Admin {
-        metrics,
-        listen_addr: section.parsed("listen_addr", parse::address).map_or(defaults::ADMIN_ADDR, |addr| addr.value),
-        metrics_path: section
-            .parsed("path", parse::path)
-            .map_or_else(|| defaults::METRICS_PATH.into(), |path| path.value.into()),
-    }
+    let address = section.parsed("listen_addr", parse::address);
+    let address = address.unwrap_or_else(|| Located { value: defaults::ADMIN_ADDR, place: Place::default() });
+    let path = section.parsed("path", |text| match text {
+        "/health" | "/ready" => Err(format!("\"{text}\" is taken on the admin listener")),
+        text => parse::path(text),
+    });
+    let metrics_path = path.map_or_else(|| defaults::METRICS_PATH.into(), |path| path.value.into());
+    let admin = Admin { metrics, listen_addr: address.value, metrics_path };
+    (admin, Listen { name: section.name_of("listen_addr"), address })
 }

@@ -113,9 +113,28 @@ pub(super) fn pattern(text: &str) -> Result<&str, String> {
         Err(format!("the pattern \"{text}\" may have * only as its last segment, as in /x/*"))
     } else if literal.contains(['?', '#']) || !literal.bytes().all(|b| b.is_ascii_graphic()) {
         Err(format!("the pattern \"{text}\" must be a path: no query, no fragment, other bytes percent-encoded"))
+    } else if !is_normal(text) {
+        Err(format!("the pattern \"{text}\" can never match: paths are normalised, no //, /./ or /../ is left in them"))
     } else {
         Ok(text)
     }
+}
+
+/// Whether normalisation would leave a path as it is (RFC 3986 section 5.2.4, and slashes merged).
+fn is_normal(path: &str) -> bool {
+    !path.contains("//") && path.split('/').all(|segment| !matches!(segment, "." | ".."))
+}
+
+/// Where a redirect leads: a URL or a path in which `{path}` and `{query}` stand for those of the request.
+pub(super) fn location(text: &str) -> Result<String, String> {
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(format!("{text:?} is not a URL or a path"));
+    }
+    let open = text.replace("{path}", "").replace("{query}", "");
+    if open.contains(['{', '}']) {
+        return Err(format!("\"{text}\": only {{path}} and {{query}} can stand in braces"));
+    }
+    Ok(text.to_owned())
 }
 
 /// A path that replaces another: begins with `/`, no query.
@@ -125,6 +144,17 @@ pub(super) fn path(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err(format!("\"{text}\" is not a path: it must begin with / and have no query"))
+    }
+}
+
+/// A request target in origin form.
+pub(super) fn path_and_query(text: &str) -> Result<String, String> {
+    let (path_part, query) = text.split_once('?').unwrap_or((text, ""));
+    if query.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
+        path(path_part)?;
+        Ok(text.to_owned())
+    } else {
+        Err(format!("\"{text}\" is not a path with an optional query"))
     }
 }
 
@@ -220,10 +250,13 @@ mod tests {
 
     #[test]
     fn patterns() {
-        for text in ["/", "/*", "/x/*", "/a/b", "/a%20b/*"] {
+        for text in ["/", "/*", "/x/*", "/a/b", "/a/b/", "/a%20b/*"] {
             assert!(pattern(text).is_ok(), "{text}");
         }
-        for text in ["", "x", "*", "/x*", "/*/x", "/x/*/y", "/x?y", "/x#y", "/ä", "/a b"] {
+        for text in [
+            "", "x", "*", "/x*", "/*/x", "/x/*/y", "/x?y", "/x#y", "/ä", "/a b", "//", "/a//b", "/a/../b", "/./*",
+            "//*",
+        ] {
             assert!(pattern(text).is_err(), "{text}");
         }
     }

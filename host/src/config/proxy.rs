@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::defaults;
-use super::diagnostic::Located;
+use super::diagnostic::{Located, Place};
 use super::inactive::{Gate, Shape};
+use super::listeners::Listen;
 use super::model::{Endpoint, Pool, Proxy, Timeouts};
 use super::overrides::{Given, Outside, outside};
 use super::parse;
 use super::reader::Section;
+use super::value::Value;
 
 /// Seconds that a timeout may last: a day.
 pub(super) const TIMEOUT_SECONDS: RangeInclusive<u64> = 1..=86_400;
@@ -23,9 +25,13 @@ const WORKERS: RangeInclusive<u64> = 1..=1_024;
 const BUFFER: RangeInclusive<u64> = 1_024..=64 * 1_024 * 1_024;
 
 /// The section, and what other sections need of it.
-pub(super) struct ProxySection {
+pub(super) struct ProxySection<'t> {
     /// `[proxy]`.
     pub(super) proxy: Proxy,
+    /// `quic_addr` and `http_addr` with their places.
+    pub(super) addresses: [Listen; 2],
+    /// `default_backend`, which names what is read later.
+    pub(super) default_backend: Option<Value<'t>>,
     /// `[proxy.timeouts]`.
     pub(super) timeouts: Timeouts,
     /// `[proxy.memory]`.
@@ -39,25 +45,39 @@ pub(super) struct ProxySection {
 }
 
 /// Reads the section.
-pub(super) fn read(root: &Section<'_>, from_outside: &Outside) -> ProxySection {
+pub(super) fn read<'t>(root: &Section<'t>, from_outside: &Outside) -> ProxySection<'t> {
     let section = root.section("proxy");
-    let proxy = read_proxy(&section, from_outside);
+    let addresses = read_addresses(&section, from_outside);
+    let proxy = read_proxy(&section, from_outside, &addresses);
     let timeouts = read_timeouts(&section.section("timeouts"), proxy.idle_timeout);
     let (pool, max_request_size) = read_memory(&section.section("memory"));
     let bolt_api = section.parsed("bolt_api_url", parse::endpoint);
     let agent_api = section.parsed("agent_api_url", parse::endpoint);
-    ProxySection { proxy, timeouts, pool, max_request_size, bolt_api, agent_api }
+    let default_backend = section.take("default_backend");
+    ProxySection { proxy, addresses, default_backend, timeouts, pool, max_request_size, bolt_api, agent_api }
 }
 
-fn read_proxy(section: &Section<'_>, from_outside: &Outside) -> Proxy {
+/// `quic_addr` and `http_addr`.
+fn read_addresses(section: &Section<'_>, from_outside: &Outside) -> [Listen; 2] {
+    let read = |given: Option<&Given>, key, default| {
+        let file = section.parsed(key, parse::address);
+        let found = outside(given, section.report(), parse::address).or(file);
+        let address = found.unwrap_or_else(|| Located { value: default, place: Place::default() });
+        Listen { name: section.name_of(key), address }
+    };
+    let given = &from_outside.overrides;
+    [
+        read(given.quic_addr.as_ref(), "quic_addr", defaults::QUIC_ADDR),
+        read(given.http_addr.as_ref(), "http_addr", defaults::HTTP_ADDR),
+    ]
+}
+
+fn read_proxy(section: &Section<'_>, from_outside: &Outside, addresses: &[Listen; 2]) -> Proxy {
+    let [quic_addr, http_addr] = addresses.each_ref().map(|listen| &listen.address);
     let report = section.report();
     let given = &from_outside.overrides;
     let number = |given: Option<&Given>, range: &RangeInclusive<u64>| {
         outside(given, report, |text| parse::whole(text, range)).map(|number| number.value)
-    };
-    let address = |given: Option<&Given>, key, default| {
-        let file = section.parsed(key, parse::address);
-        outside(given, report, parse::address).or(file).map_or(default, |address| address.value)
     };
     let dev_mode = read_dev_mode(section, from_outside);
     let is_development = dev_mode.unwrap_or(false);
@@ -75,8 +95,8 @@ fn read_proxy(section: &Section<'_>, from_outside: &Outside) -> Proxy {
     let workers = number(given.workers.as_ref(), &WORKERS).or(workers);
     let (cert_path, key_path) = read_certificate(section, from_outside, dev_mode);
     Proxy {
-        quic_addr: address(given.quic_addr.as_ref(), "quic_addr", defaults::QUIC_ADDR),
-        http_addr: address(given.http_addr.as_ref(), "http_addr", defaults::HTTP_ADDR),
+        quic_addr: quic_addr.value,
+        http_addr: http_addr.value,
         cert_path,
         key_path,
         ca_path: ca_path.map(|path| path.value),
@@ -94,6 +114,7 @@ fn read_proxy(section: &Section<'_>, from_outside: &Outside) -> Proxy {
             .list("trusted_proxies", parse::network)
             .map_or_else(Vec::new, |list| list.into_iter().map(|network| network.value).collect()),
         drain_timeout: section.seconds("drain_timeout", &SECONDS_OR_OFF).map_or(defaults::DRAIN_TIMEOUT, |d| d.value),
+        default_backend: None,
         filters_dir: read_filters_dir(section),
         cache_dir: match section.string("cache_dir") {
             None => from_outside.cache_dir.clone(),

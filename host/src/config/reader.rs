@@ -38,7 +38,7 @@ impl Source {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
             Err(error) => {
-                report.error(&Place::file(path), format!("cannot read it: {error}"));
+                report.syntax(&Place::file(path), format!("cannot read it: {error}"));
                 return None;
             }
         };
@@ -47,7 +47,7 @@ impl Source {
             Err(error) => {
                 let valid = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]).into_owned();
                 let offset = valid.len();
-                report.error(&Self::new(Some(path), valid).place(offset), "not UTF-8");
+                report.syntax(&Self::new(Some(path), valid).place(offset), "not UTF-8");
                 None
             }
         }

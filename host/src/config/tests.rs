@@ -27,7 +27,7 @@ fn load_text(text: &str, flags: &Overrides, variables: &[(&str, &str)]) -> Resul
     let from_outside = Outside::new(flags, &lookup, &report);
     let source = Source::new(Some(&repository("config/proxy.toml")), text.to_owned());
     let config = read(&source, &from_outside, &report);
-    finish(Some(config), report)
+    finish(config, report)
 }
 
 fn model(text: &str) -> Config {
@@ -172,9 +172,33 @@ fn what_is_switched_off_is_not_warned_of() {
 
 #[test]
 fn a_named_file_must_be_there() {
-    let errors = load_file(Path::new("/nonexistent/proxy.toml")).map(|_| ()).unwrap_err();
-    assert_eq!(errors.len(), 1);
-    assert!(errors[0].to_string().starts_with("/nonexistent/proxy.toml: cannot read it: "), "{}", errors[0]);
+    let flags = Overrides {
+        config: Some(Given::new("/nonexistent/proxy.toml", "--config")),
+        workers: Some(Given::new("many", "--workers")),
+        ..Overrides::default()
+    };
+    let errors = load_with(&flags, &no_variables).map(|_| ()).unwrap_err();
+    let text: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(text.len(), 2, "{text:?}");
+    assert_eq!(text[0], "--workers: \"many\" is not a whole number");
+    assert!(text[1].starts_with("/nonexistent/proxy.toml: cannot read it: "), "{}", text[1]);
+}
+
+#[test]
+fn listeners_do_not_share_a_port() {
+    for (quic, http, admin, apart) in [
+        ("0.0.0.0:1", "0.0.0.0:2", "127.0.0.1:3", true),
+        ("0.0.0.0:1", "0.0.0.0:1", "127.0.0.1:3", false),
+        ("0.0.0.0:1", "0.0.0.0:2", "127.0.0.1:2", false),
+        ("127.0.0.1:1", "127.0.0.2:1", "127.0.0.3:1", true),
+        ("[::]:1", "[::1]:1", "127.0.0.1:3", false),
+        ("127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", true),
+    ] {
+        let text = format!(
+            "[proxy]\ndev_mode = true\nquic_addr = \"{quic}\"\nhttp_addr = \"{http}\"\n[metrics]\nlisten_addr = \"{admin}\"\n"
+        );
+        assert_eq!(load_text(&text, &Overrides::default(), &[]).is_ok(), apart, "{text}");
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::config::model::Config;
 
 /// Names of the certificate of development mode.
 const DEV_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 
 /// Why there is no usable certificate.
 #[derive(Debug, thiserror::Error)]
@@ -135,8 +135,8 @@ impl Store {
             tracing::warn!("the TLS certificate is not valid yet: clients will refuse it");
         }
         let resolver = Arc::new(Resolver(ArcSwap::from_pointee(loaded)));
-        let resolves: Arc<dyn ResolvesServerCert> = Arc::<Resolver>::clone(&resolver);
-        let tls = tls::build(&config.tls, config.quic.early_data, config.quic.enabled, &resolves)?;
+        let shown: Arc<dyn ResolvesServerCert> = Arc::<Resolver>::clone(&resolver);
+        let tls = tls::build(&config.tls, config.quic.early_data, config.quic.enabled, &shown)?;
         Ok(Self { source, resolver, tls })
     }
 

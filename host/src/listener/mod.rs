@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::codec;
+use crate::codec::{self, Service};
 use crate::config::model::{Config, Quic};
 use crate::message::{Drain, Phase};
 use crate::pipeline::Pipeline;
@@ -30,9 +30,9 @@ pub use bind::{Addresses, BindError, Bound, WorkerSockets, bind};
 use limits::{ConnectionLimits, Listener};
 
 /// What a worker's listeners need.
-pub struct Context {
+pub struct Context<S = Pipeline> {
     /// Where requests go.
-    pub pipeline: Pipeline,
+    pub service: S,
     /// The certificate and the TLS settings.
     pub certs: Arc<certs::Store>,
     /// What the codecs need, `Alt-Svc` included.
@@ -49,19 +49,19 @@ pub struct Context {
     pub drain: Drain,
 }
 
-impl Context {
+impl<S: Service> Context<S> {
     /// Takes the values from the configuration.
     #[must_use]
     pub fn new(
         config: &Config,
         addresses: Addresses,
-        pipeline: Pipeline,
+        service: S,
         certs: Arc<certs::Store>,
         connections: Arc<ConnectionLimits>,
         drain: Drain,
     ) -> Self {
         Self {
-            pipeline,
+            service,
             certs,
             settings: codec::Settings::new(config, addresses.quic.map(|address| address.port())),
             tls_handshake: config.timeouts.tls_handshake,
@@ -89,7 +89,7 @@ pub enum ServeError {
 ///
 /// # Errors
 /// The sockets can't be used at all; nothing was served.
-pub async fn serve(sockets: WorkerSockets, context: Context) -> Result<(), ServeError> {
+pub async fn serve<S: Service>(sockets: WorkerSockets, context: Context<S>) -> Result<(), ServeError> {
     let context = Arc::new(context);
     let (open, mut ended) = mpsc::channel::<Infallible>(1);
     let tls = tokio::net::TcpListener::from_std(sockets.tls)?;

@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::limits::{Listener, Permit};
 use super::{Context, Open};
-use crate::codec;
+use crate::codec::{self, Service};
 use crate::message::connection::Tls;
 use crate::message::{Connection, Phase, Protocol};
 
@@ -27,7 +27,7 @@ use crate::message::{Connection, Phase, Protocol};
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Accepts until the drain begins, then what the kernel has already taken in, and returns.
-pub(super) async fn accept(listener: TcpListener, kind: Listener, context: Arc<Context>, open: Open) {
+pub(super) async fn accept<S: Service>(listener: TcpListener, kind: Listener, context: Arc<Context<S>>, open: Open) {
     let mut drain = context.drain.clone();
     let mut draining = std::pin::pin!(drain.reached(Phase::Draining));
     let mut drained = false;
@@ -61,7 +61,7 @@ fn out_of_resources(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12))
 }
 
-fn admit(stream: TcpStream, peer: SocketAddr, kind: Listener, context: &Arc<Context>, open: &Open) {
+fn admit<S: Service>(stream: TcpStream, peer: SocketAddr, kind: Listener, context: &Arc<Context<S>>, open: &Open) {
     let peer = super::canonical(peer);
     let permit = match context.connections.admit(kind, peer.ip()) {
         Ok(permit) => permit,
@@ -82,11 +82,11 @@ fn admit(stream: TcpStream, peer: SocketAddr, kind: Listener, context: &Arc<Cont
 }
 
 /// Serves one connection; errors are those of the time before its protocol is known.
-async fn serve(
+async fn serve<S: Service>(
     stream: TcpStream,
     peer: SocketAddr,
     kind: Listener,
-    context: &Arc<Context>,
+    context: &Arc<Context<S>>,
     permit: &Permit,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
@@ -144,21 +144,22 @@ async fn detect(mut stream: TcpStream) -> io::Result<(TcpStream, Bytes, Protocol
     }
 }
 
-async fn hand_over<IO>(io: IO, prefix: Bytes, connection: Connection, context: &Arc<Context>, permit: &Permit)
+async fn hand_over<IO, S>(io: IO, prefix: Bytes, connection: Connection, context: &Arc<Context<S>>, permit: &Permit)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service,
 {
     let protocol = connection.protocol;
     let established = permit.established(protocol);
     let settings =
         if connection.tls.is_some() { context.settings.clone() } else { context.settings.clone().cleartext() };
-    let (pipeline, drain) = (context.pipeline.clone(), context.drain.clone());
+    let (service, drain) = (context.service.clone(), context.drain.clone());
     let connection = Arc::new(connection);
     match protocol {
-        Protocol::Http1 => codec::h1::serve(io, prefix, connection, pipeline, settings, drain).await,
+        Protocol::Http1 => service.http1(io, prefix, connection, settings, drain).await,
         Protocol::Http2 => {
             let peer = connection.peer;
-            if let Err(error) = codec::h2::serve(io, prefix, connection, pipeline, settings, drain).await {
+            if let Err(error) = codec::h2::serve(io, prefix, connection, service, settings, drain).await {
                 established.failed();
                 tracing::debug!(%peer, %error, "HTTP/2 connection ended");
             }

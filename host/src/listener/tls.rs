@@ -75,7 +75,7 @@ pub(super) fn build(
         }
         // QUIC's first packets are encrypted with AES-128-GCM whatever the handshake agrees on (RFC 9001 section
         // 5.2), so this suite is needed even where the policy leaves it out for data.
-        let initial = TLS13_AES_128_GCM_SHA256.tls13().and_then(|suite| suite.quic_suite());
+        let initial = TLS13_AES_128_GCM_SHA256.tls13().and_then(rustls::Tls13CipherSuite::quic_suite);
         let initial = initial.ok_or(TlsError::NoQuicSuite)?;
         let crypto = QuicServerConfig::with_initial(Arc::new(quic), initial).map_err(|_| TlsError::NoQuicSuite)?;
         Some(quinn::ServerConfig::with_crypto(Arc::new(crypto)))

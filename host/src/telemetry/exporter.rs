@@ -231,7 +231,7 @@ fn backends(declare: &Declare) {
         |telemetry, emit| each(telemetry, emit, |totals| totals.requests),
     );
     declare.counter("gpanel_proxy_backend_failures_total", "Attempts that got no usable answer.", |telemetry, emit| {
-        each(telemetry, emit, |totals| totals.failures)
+        each(telemetry, emit, |totals| totals.failures);
     });
     declare.counter(
         "gpanel_proxy_upstream_connections_opened_total",

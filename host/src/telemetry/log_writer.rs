@@ -188,7 +188,7 @@ fn run(shared: &Shared, mut output: LogOutput, mut file: File) {
                 Ok(opened) => (output, file) = (wanted, opened),
                 // The old file is all that is left to say it in.
                 Err(error) => {
-                    tracing::error!(component = "server", %error, wanted = ?wanted, kept = ?output, "log output not opened")
+                    tracing::error!(component = "server", %error, ?wanted, kept = ?output, "log output not opened");
                 }
             }
         }

@@ -180,7 +180,7 @@ fn stats_add_up_the_workers() {
 }
 
 #[test]
-fn counting_a_request_costs_less_than_a_microsecond_or_two() {
+fn counting_a_request_is_cheap() {
     let telemetry = Telemetry::new(1);
     let record = record();
     let rounds = 20_000;
@@ -196,6 +196,5 @@ fn counting_a_request_costs_less_than_a_microsecond_or_two() {
         })
         .min()
         .unwrap();
-    eprintln!("counting a request: {best:?}");
     assert!(best < Duration::from_micros(2), "{best:?}");
 }

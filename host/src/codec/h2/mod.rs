@@ -16,9 +16,8 @@ use tokio::time::Instant;
 
 use super::activity::Activity;
 use super::phase::Phases;
-use super::{Prefixed, Settings};
+use super::{Prefixed, Service, Settings};
 use crate::message::{Connection, Drain, Phase};
-use crate::pipeline::Pipeline;
 use guard::Guard;
 use stream::Shared;
 
@@ -48,6 +47,10 @@ const LINGER: Duration = Duration::from_secs(1);
 
 type Accepted = (Request<RecvStream>, SendResponse<Bytes>);
 
+#[allow(
+    clippy::large_enum_variant,
+    reason = "lives on the stack for one round of the loop; a box would be one more allocation per request"
+)]
 enum Event {
     Request(Accepted),
     Closed,
@@ -61,16 +64,17 @@ enum Event {
 ///
 /// # Errors
 /// The connection ended by something else than its regular close.
-pub async fn serve<IO>(
+pub async fn serve<IO, S>(
     io: IO,
     prefix: Bytes,
     connection: Arc<Connection>,
-    pipeline: Pipeline,
+    service: S,
     settings: Settings,
     drain: Drain,
 ) -> Result<(), Error>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service,
 {
     let guard = Guard::new(Prefixed::new(prefix, io), settings.request_head, settings.write_stall);
     let flood = guard.flood();
@@ -78,7 +82,7 @@ where
     let mut h2 = tokio::time::timeout(settings.request_head, handshake).await.map_err(|_| Error::Preface)??;
 
     let keep_alive = settings.keep_alive;
-    let shared = Arc::new(Shared { connection, pipeline, settings });
+    let shared = Arc::new(Shared { connection, service, settings });
     let activity = Activity::new();
     let mut phases = Phases::new(drain);
     let mut timer = pin!(tokio::time::sleep(keep_alive));
@@ -119,14 +123,14 @@ where
             }
             Event::Timer if ending && activity.active() == 0 => return Ok(()),
             Event::Timer if ending => timer.as_mut().reset(Instant::now() + LINGER),
-            Event::Timer => match activity.idle_at(keep_alive) {
-                Some(at) => timer.as_mut().reset(at),
-                None => {
+            Event::Timer => {
+                let idle_at = activity.idle_at(keep_alive);
+                if idle_at.is_none() {
                     ending = true;
                     h2.graceful_shutdown();
-                    timer.as_mut().reset(Instant::now() + LINGER);
                 }
-            },
+                timer.as_mut().reset(idle_at.unwrap_or_else(|| Instant::now() + LINGER));
+            }
         }
     }
 }

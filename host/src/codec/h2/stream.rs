@@ -16,14 +16,13 @@ use http_body::Body as _;
 use super::body::RequestBody;
 use crate::codec::activity::InProgress;
 use crate::codec::body_guard::{BodyGuard, Pace};
-use crate::codec::{Settings, request};
+use crate::codec::{Service, Settings, request};
 use crate::message::{Body, Connection};
-use crate::pipeline::Pipeline;
 
 /// What the streams of a connection share.
-pub(super) struct Shared {
+pub(super) struct Shared<S> {
     pub(super) connection: Arc<Connection>,
-    pub(super) pipeline: Pipeline,
+    pub(super) service: S,
     pub(super) settings: Settings,
 }
 
@@ -31,10 +30,10 @@ pub(super) struct Shared {
 struct Gone;
 
 /// Serves one stream from its request's head to the end of the response.
-pub(super) async fn serve(
+pub(super) async fn serve<S: Service>(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
-    shared: Arc<Shared>,
+    shared: Arc<Shared<S>>,
     in_progress: InProgress,
 ) {
     let (parts, stream) = request.into_parts();
@@ -51,7 +50,7 @@ pub(super) async fn serve(
     } else {
         Body::stream(BodyGuard::new(RequestBody::new(stream, length), Pace::from(&shared.settings)))
     };
-    let handled = shared.pipeline.handle(&shared.connection, Request::from_parts(parts, body), false);
+    let handled = shared.service.handle(&shared.connection, Request::from_parts(parts, body), false);
     if let Ok(response) = until_reset(&mut respond, handled).await {
         // The client's going away in the middle needs no answer, and every other end was signalled to it.
         let _ = send(response, respond, &shared.settings).await;

@@ -13,18 +13,15 @@ use h3::server::RequestResolver;
 use quinn::{TransportErrorCode, ZeroRttAccepted};
 use tokio::time::Instant;
 
-use super::Settings;
 use super::activity::Activity;
 use super::phase::Phases;
+use super::{Service, Settings};
 use crate::message::{Connection, Drain, Phase};
-use crate::pipeline::Pipeline;
 use stream::{Opened, Shared};
 
 mod body;
 mod scan;
 mod stream;
-#[cfg(test)]
-mod tests;
 mod transport;
 
 /// How a connection ended.
@@ -83,6 +80,10 @@ const ON_THEIR_WAY: usize = 1000;
 /// Time that the last response gets to arrive, and the client to close by itself.
 const LINGER: Duration = Duration::from_millis(500);
 
+#[allow(
+    clippy::large_enum_variant,
+    reason = "lives on the stack for one round of the loop; a box would be one more allocation per request"
+)]
 enum Event {
     Request(RequestResolver<transport::Connection, Bytes>),
     Closed,
@@ -98,11 +99,11 @@ type H3 = h3::server::Connection<transport::Connection, Bytes>;
 ///
 /// # Errors
 /// The connection ended by something else than its regular close.
-pub async fn serve(
+pub async fn serve<S: Service>(
     quic: quinn::Connection,
     mut handshake: Handshake,
     connection: Arc<Connection>,
-    pipeline: Pipeline,
+    service: S,
     settings: Settings,
     drain: Drain,
 ) -> Result<(), Error> {
@@ -117,7 +118,7 @@ pub async fn serve(
     };
 
     let keep_alive = settings.keep_alive;
-    let shared = Arc::new(Shared { connection, pipeline, settings });
+    let shared = Arc::new(Shared { connection, service, settings });
     let activity = Activity::new();
     let mut phases = Phases::new(drain);
     let first_deadline = match &handshake {
@@ -162,14 +163,14 @@ pub async fn serve(
             }
             Event::Phase(_) => {}
             Event::Timer => match ending {
-                Ending::No => match activity.idle_at(keep_alive) {
-                    Some(at) => timer.as_mut().reset(at),
-                    None => {
+                Ending::No => {
+                    let idle_at = activity.idle_at(keep_alive);
+                    if idle_at.is_none() {
                         goaway(&mut h3, ON_THEIR_WAY).await;
                         ending = Ending::Announced;
-                        timer.as_mut().reset(Instant::now() + on_its_way(&quic));
                     }
-                },
+                    timer.as_mut().reset(idle_at.unwrap_or_else(|| Instant::now() + on_its_way(&quic)));
+                }
                 Ending::Announced => {
                     goaway(&mut h3, 0).await;
                     ending = Ending::Final;

@@ -16,9 +16,8 @@ use super::body::RequestBody;
 use super::transport::{self, RecvStream, SendStream, Stopped};
 use crate::codec::activity::InProgress;
 use crate::codec::body_guard::{BodyGuard, Pace};
-use crate::codec::{Settings, request};
+use crate::codec::{Service, Settings, request};
 use crate::message::{Body, Connection};
-use crate::pipeline::Pipeline;
 
 /// A request without content whose end comes in a packet of its own is waited for: it saves the upstream an empty
 /// chunked body.
@@ -27,9 +26,9 @@ const END_OF_GET: Duration = Duration::from_millis(50);
 const PIECE: usize = 64 * 1024;
 
 /// What the streams of a connection share.
-pub(super) struct Shared {
+pub(super) struct Shared<S> {
     pub(super) connection: Arc<Connection>,
-    pub(super) pipeline: Pipeline,
+    pub(super) service: S,
     pub(super) settings: Settings,
 }
 
@@ -46,7 +45,7 @@ pub(super) struct Opened {
 struct Gone;
 
 /// Serves one stream from its request's head to the end of the response.
-pub(super) async fn serve(opened: Opened, shared: Arc<Shared>) {
+pub(super) async fn serve<S: Service>(opened: Opened, shared: Arc<Shared<S>>) {
     let Opened { resolver, mut stopped, early_data, in_progress } = opened;
     let resolved = tokio::time::timeout(shared.settings.request_head, resolver.resolve_request()).await;
     let (request, mut stream) = match resolved {
@@ -71,7 +70,7 @@ pub(super) async fn serve(opened: Opened, shared: Arc<Shared>) {
         Ok(body) => body,
         Err(code) => return responder.abort(code),
     };
-    let handled = shared.pipeline.handle(&shared.connection, Request::from_parts(parts, body), early_data);
+    let handled = shared.service.handle(&shared.connection, Request::from_parts(parts, body), early_data);
     if let Ok(response) = until_stopped(&mut stopped, handled).await {
         // The client's going away in the middle needs no answer, and every other end was signalled to it.
         let _ = responder.send(response, &mut stopped, &shared.settings).await;

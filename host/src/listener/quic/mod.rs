@@ -11,10 +11,10 @@ use std::time::Duration;
 use quinn::crypto::rustls::HandshakeData;
 use quinn::{Connecting, Endpoint, Incoming, Runtime, ServerConfig, TokioRuntime, VarInt};
 
-use super::limits::{Counters, Listener, Permit};
+use super::limits::{ConnectionLimits, Counters, Listener, Permit};
 use super::{Context, Open};
-use crate::codec;
 use crate::codec::h3::Handshake;
+use crate::codec::{self, Service};
 use crate::message::connection::Tls;
 use crate::message::{Connection, Phase, Protocol, WorkerId};
 
@@ -32,11 +32,11 @@ pub(super) struct Server {
 
 impl Server {
     /// Puts a QUIC endpoint on the socket. Must be called on the worker's runtime.
-    pub(super) fn new(
+    pub(super) fn new<S: Service>(
         udp: UdpSocket,
         routes: Arc<route::Routes>,
         worker: WorkerId,
-        context: &Context,
+        context: &Context<S>,
     ) -> std::io::Result<Self> {
         let runtime = Arc::new(TokioRuntime);
         let mut config = routes.endpoint();
@@ -54,7 +54,11 @@ impl Server {
 
     /// Accepts connections until the drain begins, and refuses them from then on: the endpoint must go on to
     /// serve those that are there.
-    pub(super) fn accept(&self, context: Arc<Context>, open: Open) -> impl Future<Output = ()> + Send + 'static {
+    pub(super) fn accept<S: Service>(
+        &self,
+        context: Arc<Context<S>>,
+        open: Open,
+    ) -> impl Future<Output = ()> + Send + 'static {
         let endpoint = self.endpoint.clone();
         async move {
             let mut drain = context.drain.clone();
@@ -85,7 +89,7 @@ impl Server {
     }
 }
 
-fn server_config(context: &Context) -> Option<ServerConfig> {
+fn server_config<S>(context: &Context<S>) -> Option<ServerConfig> {
     let mut config = context.certs.tls().quic.clone()?;
     config
         .transport_config(Arc::new(transport::config(&context.quic)))
@@ -97,23 +101,23 @@ fn server_config(context: &Context) -> Option<ServerConfig> {
 }
 
 /// Counts a handshake while it lasts.
-struct Pending(Arc<Context>);
+struct Pending(Arc<ConnectionLimits>);
 
 impl Pending {
-    fn new(context: &Arc<Context>) -> Self {
-        context.connections.counters().quic_handshakes.fetch_add(1, Relaxed);
-        Self(Arc::clone(context))
+    fn new(connections: &Arc<ConnectionLimits>) -> Self {
+        connections.counters().quic_handshakes.fetch_add(1, Relaxed);
+        Self(Arc::clone(connections))
     }
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        self.0.connections.counters().quic_handshakes.fetch_sub(1, Relaxed);
+        self.0.counters().quic_handshakes.fetch_sub(1, Relaxed);
     }
 }
 
 /// Decides about one client's first packet.
-fn admit(incoming: Incoming, context: &Arc<Context>, open: &Open) {
+fn admit<S: Service>(incoming: Incoming, context: &Arc<Context<S>>, open: &Open) {
     let counters: &Counters = context.connections.counters();
     let peer = super::canonical(incoming.remote_address());
     // Under load a client proves its address first. It keeps forged addresses from costing us memory, and closes
@@ -135,7 +139,7 @@ fn admit(incoming: Incoming, context: &Arc<Context>, open: &Open) {
             return;
         }
     };
-    let pending = Pending::new(context);
+    let pending = Pending::new(&context.connections);
     let connecting = match incoming.accept() {
         Ok(connecting) => connecting,
         Err(error) => {
@@ -152,7 +156,7 @@ fn admit(incoming: Incoming, context: &Arc<Context>, open: &Open) {
 }
 
 /// Finishes the handshake and serves HTTP/3.
-async fn serve(mut connecting: Connecting, pending: Pending, context: &Arc<Context>, permit: &Permit) {
+async fn serve<S: Service>(mut connecting: Connecting, pending: Pending, context: &Arc<Context<S>>, permit: &Permit) {
     let peer = super::canonical(connecting.remote_address());
     let failed = |reason: &dyn std::fmt::Display| {
         permit.counters().listener(Listener::Quic).handshakes_failed.fetch_add(1, Relaxed);
@@ -195,19 +199,13 @@ async fn serve(mut connecting: Connecting, pending: Pending, context: &Arc<Conte
         rtt: Some(Arc::new(move || Some(rtt.rtt()))),
     });
     let established = permit.established(Protocol::Http3);
-    let registry = permit.counters().quic(context.pipeline.worker());
+    let registry = permit.counters().quic(context.service.worker());
     if let Some(registry) = registry {
         registry.insert(&quic);
     }
     let settings = context.settings.clone();
-    let served = codec::h3::serve(
-        quic.clone(),
-        handshake,
-        connection,
-        context.pipeline.clone(),
-        settings,
-        context.drain.clone(),
-    );
+    let served =
+        codec::h3::serve(quic.clone(), handshake, connection, context.service.clone(), settings, context.drain.clone());
     if let Err(error) = served.await {
         established.failed();
         tracing::debug!(%peer, %error, "HTTP/3 connection ended");
@@ -220,7 +218,7 @@ async fn serve(mut connecting: Connecting, pending: Pending, context: &Arc<Conte
 }
 
 /// The address that the client reached us at, as far as the system says.
-fn local_address(quic: &quinn::Connection, context: &Context) -> std::net::SocketAddr {
+fn local_address<S>(quic: &quinn::Connection, context: &Context<S>) -> std::net::SocketAddr {
     let bound = context.addresses.quic.unwrap_or(context.addresses.tls);
     let ip = quic.local_ip().unwrap_or(bound.ip());
     super::canonical(std::net::SocketAddr::new(ip, bound.port()))

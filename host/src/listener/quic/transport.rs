@@ -22,7 +22,7 @@ pub(super) fn config(quic: &Quic) -> TransportConfig {
         // Unlimited by default: a hundred streams of a megabyte each, for every connection.
         .receive_window(quic.connection_window.into())
         .send_window(u64::from(quic.connection_window).clamp(1 << 20, 8 << 20))
-        .max_idle_timeout(idle_timeout(quic.max_idle_timeout))
+        .max_idle_timeout(Some(idle_timeout(quic.max_idle_timeout)))
         .keep_alive_interval(quic.keep_alive_interval)
         // No QUIC datagrams: HTTP/3 requests do not use them, and their buffers would be free memory for anyone.
         .datagram_receive_buffer_size(None)
@@ -31,9 +31,9 @@ pub(super) fn config(quic: &Quic) -> TransportConfig {
     transport
 }
 
-fn idle_timeout(timeout: Duration) -> Option<IdleTimeout> {
+fn idle_timeout(timeout: Duration) -> IdleTimeout {
     // Too long for a variable-length integer of milliseconds is as good as the longest.
-    Some(IdleTimeout::try_from(timeout).unwrap_or_else(|_| VarInt::MAX.into()))
+    IdleTimeout::try_from(timeout).unwrap_or_else(|_| VarInt::MAX.into())
 }
 
 fn congestion(quic: &Quic) -> Arc<dyn ControllerFactory + Send + Sync> {
