@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::admin;
+use crate::admin::Admin;
 use crate::config::{Config, Diagnostic, Loaded, Overrides};
 use crate::listener::certs;
 use crate::listener::limits::ConnectionLimits;
@@ -97,10 +98,12 @@ fn foundation(config: &Config, telemetry: &Arc<Telemetry>) -> anyhow::Result<Fou
 async fn serve(parts: Parts, bound: Bound, control: &DrainControl, signal: Drain) -> anyhow::Result<ExitCode> {
     let Parts { config, warnings, certs, shared, connections, foundation, overrides, log } = parts;
     let telemetry = Arc::clone(&shared.telemetry);
-    let admin = admin::Server::bind(&config.admin)
+    let admin = TcpListener::bind(config.admin.listen_addr)
+        .await
         .with_context(|| format!("cannot listen on {} (admin)", config.admin.listen_addr))?;
     let admin_address = admin.local_addr()?;
-    tokio::spawn(admin.serve(Arc::clone(&telemetry)));
+    let metrics_path = config.admin.metrics.then(|| config.admin.metrics_path.clone());
+    tokio::spawn(Admin::new(Arc::clone(&telemetry), metrics_path)?.serve(admin, signal.clone()));
 
     let addresses = bound.addresses();
     let workers = worker::start(bound, &config, &certs, &shared, &connections, &signal)?;

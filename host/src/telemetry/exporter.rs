@@ -254,9 +254,6 @@ fn filters(declare: &Declare) {
     declare.counter("gpanel_proxy_filter_calls_total", "Calls into a filter.", |telemetry, emit| {
         each(telemetry, emit, |row| row.calls);
     });
-    declare.seconds("gpanel_proxy_filter_seconds_total", "Time spent inside a filter.", |telemetry, emit| {
-        each(telemetry, emit, |row| row.time.as_secs_f64());
-    });
     declare.counter("gpanel_proxy_filter_traps_total", "Calls that trapped.", |telemetry, emit| {
         each(telemetry, emit, |row| row.traps);
     });

@@ -11,6 +11,7 @@ use std::time::Duration;
 use quinn::crypto::rustls::HandshakeData;
 use quinn::{Connecting, Endpoint, Incoming, Runtime, ServerConfig, TokioRuntime, VarInt};
 
+use super::quic::stats::Registry;
 use super::limits::{ConnectionLimits, Counters, Listener, Permit};
 use super::{Context, Open};
 use crate::codec::h3::Handshake;
@@ -204,8 +205,9 @@ async fn serve<S: Service>(mut connecting: Connecting, pending: Pending, context
         registry.insert(&quic);
     }
     let settings = context.settings.clone();
-    let served =
-        codec::h3::serve(quic.clone(), handshake, connection, context.service.clone(), settings, context.drain.clone());
+    let streams = registry.map(Registry::streams).unwrap_or_default();
+    let (service, drain) = (context.service.clone(), context.drain.clone());
+    let served = codec::h3::serve(quic.clone(), handshake, connection, service, settings, drain, streams);
     if let Err(error) = served.await {
         established.failed();
         tracing::debug!(%peer, %error, "HTTP/3 connection ended");
