@@ -87,7 +87,7 @@ async def control_cases(port):
     async def with_control(name, action):
         async with open_wire(port) as wire:
             action(wire)
-            await wire.until(lambda: wire.closed is not None, 5)
+            await wire.until(lambda: wire.closed is not None, 3)
             found[name] = {"close": wire.closed} if wire.closed is not None else {"timeout": True}
 
     def second(wire):

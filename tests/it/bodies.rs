@@ -40,7 +40,8 @@ async fn a_known_length_stays_known() {
         let mut client = proxy.client(protocol).await;
         assert_eq!(client.get("/bytes/100000").await.header("content-length"), Some("100000"), "{protocol:?}");
         client.fetch(Request::post("/sink").body(payload(100_000, Length::Announced)).unwrap()).await;
-        assert_eq!(app.last().headers["content-length"], "100000", "{protocol:?}");
+        let sent = app.last().headers.get("content-length").cloned();
+        assert!(sent.is_some_and(|length| length == "100000"), "{protocol:?}: the length is lost upstream");
     }
 }
 
@@ -107,7 +108,8 @@ async fn the_response_starts_before_the_request_ends() {
                 assert_eq!(next(&mut body).await, piece, "{protocol:?}");
             }
             drop(hand);
-            assert!(body.frame().await.is_none_or(|frame| frame.unwrap().is_trailers()), "{protocol:?}");
+            let rest = body.collect().await.unwrap_or_else(|error| panic!("{protocol:?}: {error}"));
+            assert!(rest.to_bytes().is_empty(), "{protocol:?}");
         })
         .await;
     }
@@ -306,7 +308,7 @@ fn any_segmentation_of_a_request_is_the_same_request() {
         (origin, proxy)
     });
     let request = "POST /a?b HTTP/1.1\r\nHost: localhost\r\nX-One: 1\r\nTransfer-Encoding: chunked\r\n\r\n\
-                   5;ext=1\r\nhello\r\n00b\r\n, world and \r\n4\r\nmore\r\n0\r\nX-Sum: 9\r\n\r\n";
+                   5;ext=1\r\nhello\r\n00c\r\n, world and \r\n4\r\nmore\r\n0\r\nX-Sum: 9\r\n\r\n";
     let cases = Config { cases: 60, failure_persistence: None, ..Config::default() };
     let cuts = proptest::collection::vec(1..request.len(), 0..8);
     TestRunner::new(cases)

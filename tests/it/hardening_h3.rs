@@ -160,11 +160,13 @@ async fn unanswered_handshakes_stay_small() {
         socket.send_to(&hello, address).await.unwrap();
     }
     let mut answer = [0; 2000];
-    while let Ok(Ok((length, _))) =
-        tokio::time::timeout(Duration::from_millis(700), socket.recv_from(&mut answer)).await
-    {
-        bytes_back += length;
-    }
+    let counting = async {
+        while let Ok((length, _)) = socket.recv_from(&mut answer).await {
+            bytes_back += length;
+        }
+    };
+    // Two retransmissions come in this time; the limit holds for all of them together.
+    let _ = tokio::time::timeout(Duration::from_secs(3), counting).await;
     assert!(bytes_back <= 3 * 3 * hello.len() + 1500, "{bytes_back} bytes for {} sent", 3 * hello.len());
     for _ in 0..1000 {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();

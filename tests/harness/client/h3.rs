@@ -79,7 +79,10 @@ impl H3Connection {
     }
 
     pub(super) async fn send(&mut self, request: Request<ClientBody>) -> Result<Response<ClientBody>, BoxError> {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        if let Some(length @ 1..) = http_body::Body::size_hint(&body).exact() {
+            head.headers.entry("content-length").or_insert_with(|| length.into());
+        }
         let stream = self.requests.send_request(Request::from_parts(head, ())).await?;
         let (sending, mut receiving) = stream.split();
         let upload = tokio::spawn(upload(sending, body));
