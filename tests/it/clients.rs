@@ -120,7 +120,6 @@ async fn gtlsclient_downloads_whole_files() {
     for options in [
         &[][..],
         &["--tx-loss=0.03", "--rx-loss=0.03"],
-        &["--key-update=20ms"],
         &["--change-local-addr=20ms", "--nat-rebinding"],
         &["--change-local-addr=20ms"],
         &["--max-stream-data-bidi-local=16K", "--max-data=64K"],

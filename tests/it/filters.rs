@@ -327,7 +327,7 @@ async fn a_pinned_digest_must_match() {
     ))
     .await;
     assert_eq!(code, Some(64), "{output}");
-    assert!(output.contains("pinned") && output.contains("sha256"), "{output}");
+    assert!(output.contains("pinned") && output.contains("SHA-256"), "{output}");
 }
 
 fn digest(path: &Path) -> String {

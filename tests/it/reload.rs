@@ -133,10 +133,7 @@ async fn a_bad_configuration_is_refused_whole() {
         assert_eq!(proxy.h1().await.get("/").await.text(), "hello from app", "the old one keeps serving");
     }
     proxy.write_config(&(good + "\n# good again\n"));
-    eventually(SOON, "/ready forgets the refusal", || async {
-        (!proxy.admin("/ready").await.text().contains("refused")).then_some(())
-    })
-    .await;
+    until_forgotten(&proxy).await;
 }
 
 #[tokio::test]
@@ -180,6 +177,7 @@ async fn bad_filters_are_refused_and_the_old_one_serves() {
     ];
     for (name, bytes) in cases {
         let before = refused_so_far(&proxy).await;
+        let lines = proxy.log().count(&["refused", "50-tag"]);
         replace(&proxy.drop_in("50-tag.wasm"), &bytes);
         eventually(SOON, &format!("{name}: refused"), || async {
             (refused_so_far(&proxy).await > before).then_some(())
@@ -188,11 +186,10 @@ async fn bad_filters_are_refused_and_the_old_one_serves() {
         assert_eq!(version(&proxy).await.as_deref(), Some("good"), "{name}: the old one keeps serving");
         let ready = proxy.admin("/ready").await;
         assert!(ready.status == 200 && ready.text().contains("tag"), "{name}: {}", ready.text());
-        let words = ["50-tag"];
-        assert!(
-            proxy.log().find(&words).is_some() || proxy.log().find(&["tag"]).is_some(),
-            "{name}: nothing in the log"
-        );
+        eventually(SOON, &format!("{name}: the log says so"), || async {
+            (proxy.log().count(&["refused", "50-tag"]) > lines).then_some(())
+        })
+        .await;
     }
     replace(&proxy.drop_in("50-tag.toml"), b"config = { version = \"again\" }");
     replace(&proxy.drop_in("50-tag.wasm"), &guest::variant(&good, 1));
@@ -217,6 +214,8 @@ async fn settings_that_the_filter_rejects_are_refused() {
         until_refused(&proxy, "filters", before, words).await;
         assert_eq!(version(&proxy).await.as_deref(), Some("good"), "{settings}");
     }
+    replace(&proxy.drop_in("50-tag.toml"), b"config = { version = \"good\" }");
+    until_forgotten(&proxy).await;
     let misbehaving = fs::read(test_guest("misbehaving")).unwrap();
     for behaviour in ["reject-config", "spin-config", "hungry-config", "trap-config", "random-config"] {
         let before = refused_so_far(&proxy).await;
@@ -225,11 +224,16 @@ async fn settings_that_the_filter_rejects_are_refused() {
         until_refused(&proxy, "filters", before, &["bad"]).await;
         assert_eq!(version(&proxy).await.as_deref(), Some("good"), "{behaviour}");
         fs::remove_file(proxy.drop_in("60-bad.wasm")).unwrap();
-        eventually(SOON, "the refusal is forgotten", || async {
-            (!proxy.admin("/ready").await.text().contains("refused")).then_some(())
-        })
-        .await;
+        until_forgotten(&proxy).await;
     }
+}
+
+/// Waits until `/ready` says nothing of a refusal any more.
+async fn until_forgotten(proxy: &Proxy) {
+    eventually(SOON, "/ready forgets the refusal", || async {
+        (!proxy.admin("/ready").await.text().contains("refused")).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
