@@ -34,7 +34,7 @@ impl Pattern {
         } else if !is_normal(path) {
             "is not in normal form and would never match (`//`, `.` or `..`)"
         } else {
-            return Ok(Self { extent, text });
+            return Ok(Self { text, extent });
         };
         Err(ConfigError::new(format!("pattern \"{text}\" {fault}")))
     }
