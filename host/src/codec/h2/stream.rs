@@ -16,6 +16,7 @@ use http_body::Body as _;
 use super::body::RequestBody;
 use crate::codec::activity::InProgress;
 use crate::codec::body_guard::{BodyGuard, Pace};
+use crate::codec::within::within;
 use crate::codec::{Service, Settings, request};
 use crate::message::{Body, Connection};
 
@@ -133,10 +134,10 @@ async fn send_data(stream: &mut SendStream<Bytes>, mut data: Bytes, ended: bool,
             stream.reserve_capacity(data.len());
             continue;
         }
-        match tokio::time::timeout(stall, std::future::poll_fn(|cx| stream.poll_capacity(cx))).await {
-            Ok(Some(Ok(_))) => {}
-            Ok(Some(Err(_)) | None) => return Err(Gone),
-            Err(_elapsed) => {
+        match within(stall, std::future::poll_fn(|cx| stream.poll_capacity(cx))).await {
+            Some(Some(Ok(_))) => {}
+            Some(Some(Err(_)) | None) => return Err(Gone),
+            None => {
                 stream.send_reset(Reason::CANCEL);
                 return Err(Gone);
             }
