@@ -30,20 +30,14 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(super) async fn accept<S: Service>(listener: TcpListener, kind: Listener, context: Arc<Context<S>>, open: Open) {
     let mut drain = context.drain.clone();
     let mut draining = std::pin::pin!(drain.reached(Phase::Draining));
-    let mut drained = false;
     loop {
-        // Biased towards accepting: whoever is in the kernel's queue when the drain begins would see a reset.
-        let accepted = std::future::poll_fn(|cx| match listener.poll_accept(cx) {
-            Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
-            Poll::Pending if drained => Poll::Ready(None),
-            Poll::Pending => {
-                drained = draining.as_mut().poll(cx).is_ready();
-                if drained { Poll::Ready(None) } else { Poll::Pending }
-            }
+        let accepted = std::future::poll_fn(|cx| match draining.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => listener.poll_accept(cx).map(Some),
         })
         .await;
         match accepted {
-            None => return,
+            None => break,
             Some(Ok((stream, peer))) => admit(stream, peer, kind, &context, &open),
             Some(Err(error)) => {
                 tracing::warn!(listener = kind.label(), %error, "accept failed");
@@ -52,6 +46,14 @@ pub(super) async fn accept<S: Service>(listener: TcpListener, kind: Listener, co
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             }
+        }
+    }
+    // Whoever is in the kernel's queue now would see a reset, perhaps after having sent a request. The socket
+    // itself is asked: the runtime may not know of them yet.
+    let Ok(listener) = listener.into_std() else { return };
+    while let Ok((stream, peer)) = listener.accept() {
+        if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+            admit(stream, peer, kind, &context, &open);
         }
     }
 }

@@ -152,7 +152,8 @@ pub async fn serve<S: Service>(
             Event::Request(resolver) => {
                 let stopped = h3.inner.conn.take_stopped();
                 let opened = Opened { resolver, stopped, early_data: in_handshake, in_progress: activity.begin() };
-                tokio::spawn(stream::serve(opened, Arc::clone(&shared)));
+                // Boxed before it is spawned: the runtime would move it several times.
+                tokio::spawn(Box::pin(stream::serve(opened, Arc::clone(&shared))));
             }
             Event::Closed | Event::Phase(Phase::Stopping) => return Ok(()),
             Event::Failed(error) => return regular(&quic, error),
