@@ -12,7 +12,7 @@ use wit_parser::Resolve;
 
 use super::component::GuestSpec;
 use crate::config::model::Isolation;
-use crate::message::{Connection, Exchange, Priority, Protocol, RequestHead, RequestId, Scheme};
+use crate::message::{Connection, Exchange, Priority, Provenance, Protocol, RequestHead, RequestId, Scheme};
 
 /// Where the guest's constants begin; its heap begins at `HEAP`.
 const DATA: u32 = 1024;
@@ -191,7 +191,7 @@ impl TestGuest {
         resolve.push_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit")).unwrap();
         let package = resolve.push_str("test.wit", &self.world()).unwrap();
         let world = resolve.select_world(&[package], Some("guest")).unwrap();
-        wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
+        wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
         ComponentEncoder::default().validate(true).module(&module).unwrap().encode().unwrap().into()
     }
 
@@ -346,6 +346,7 @@ pub(crate) fn exchange() -> Box<Exchange> {
         headers.append(name, value.parse().unwrap());
     }
     Box::new(Exchange {
+        provenance: Provenance::direct("localhost".parse().unwrap()),
         connection: Arc::new(Connection {
             peer: address,
             local: address,
