@@ -14,8 +14,7 @@ use crate::wasm::{Engine, EngineOptions};
 
 const WORKER: WorkerId = WorkerId(0);
 
-static ENGINE: LazyLock<Engine> =
-    LazyLock::new(|| Engine::new(EngineOptions { workers: 1, cache_dir: None }).unwrap());
+static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::new(EngineOptions { workers: 1, cache_dir: None }).unwrap());
 
 /// A chain in the making: each guest is a file in a folder of the test's own.
 struct Bench {
@@ -160,6 +159,16 @@ fn down_in_order_and_up_in_reverse() {
     assert_eq!(exchange.depth, 3);
     assert_eq!(values(&exchange.request.headers, "x-trace"), ["a", "b", "c"]);
     assert_eq!(values(&response(&exchange).headers, "x-trace"), ["c", "b", "a"]);
+}
+
+#[test]
+fn a_request_can_move_between_threads() {
+    fn is_send(_: &(impl Send + Sync)) {}
+    fn future_is_send(_: &impl Send) {}
+    let chain = Bench::new("send").build();
+    is_send(&chain);
+    future_is_send(&chain.request(WORKER, exchange()));
+    future_is_send(&chain.response(WORKER, exchange(), Body::Empty));
 }
 
 #[test]

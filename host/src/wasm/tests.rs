@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
-use super::testing::{REQUEST, RESPONSE, TestEdit, TestEdits, TestGuest, exchange, spec};
+use super::testing::{REQUEST, RESPONSE, TestEdit, TestEdits, TestGuest, UNKNOWN, WASI_RANDOM, exchange, spec};
 use super::*;
 use crate::config::model::Isolation;
 use crate::message::{ResponseHead, WorkerId};
@@ -15,8 +15,7 @@ use crate::message::{ResponseHead, WorkerId};
 const WORKER: WorkerId = WorkerId(0);
 
 /// One for all tests, as there is one in the program.
-static ENGINE: LazyLock<Engine> =
-    LazyLock::new(|| Engine::new(EngineOptions { workers: 2, cache_dir: None }).unwrap());
+static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::new(EngineOptions { workers: 2, cache_dir: None }).unwrap());
 
 fn prepare(guest: TestGuest) -> Guest {
     Guest::prepare(&ENGINE, spec(guest.build())).unwrap()
@@ -51,12 +50,12 @@ fn stateful() -> TestGuest {
         // An edit's words: the value is where the digits are written.
         let edit = guest.edit(&TestEdits { headers: &[TestEdit::Set("x-state", b"??")], ..TestEdits::default() });
         let address: u32 = edit.trim_start_matches("(i32.const ").trim_end_matches(')').parse().unwrap();
-        text += &format!(
+        let store = format!(
             "(i32.store (i32.add (i32.load (i32.const {})) (i32.const 12)) (i32.const {}))",
             address + 4,
             value[0]
         );
-        text + &edit
+        text + &store + &edit
     })
 }
 
@@ -98,11 +97,7 @@ fn a_verdict_comes_out_whole() {
         TestGuest::new()
             .on_request(|guest| {
                 guest.edit(&TestEdits {
-                    headers: &[
-                        TestEdit::Set("a", b"\xff"),
-                        TestEdit::Append("b", b""),
-                        TestEdit::Remove("c"),
-                    ],
+                    headers: &[TestEdit::Set("a", b"\xff"), TestEdit::Append("b", b""), TestEdit::Remove("c")],
                     method: Some("PUT"),
                     path: Some("/x?y"),
                     authority: Some("h:1"),
@@ -214,9 +209,8 @@ fn an_instance_is_replaced_after_so_many_calls() {
 
 #[test]
 fn an_instance_that_grew_is_replaced() {
-    let guest = prepare(TestGuest::new().on_request(|guest| {
-        format!("(drop (memory.grow (i32.const 32))) {}", guest.next())
-    }));
+    let guest =
+        prepare(TestGuest::new().on_request(|guest| format!("(drop (memory.grow (i32.const 32))) {}", guest.next())));
     run(async {
         for _ in 0..4 {
             call(&guest).await.unwrap();
@@ -441,8 +435,8 @@ fn hooks_must_be_known_and_exported() {
 
 #[test]
 fn an_import_that_is_not_offered_is_named() {
-    let error = load_error(TestGuest::new().extra_import("import other;").build());
-    assert!(matches!(&error, LoadError::Import(message) if message.contains("test:guest/other")), "{error}");
+    let error = load_error(TestGuest::new().imports(UNKNOWN).build());
+    assert!(matches!(&error, LoadError::Import(message) if message.contains("test:unknown/other")), "{error}");
 }
 
 #[test]
@@ -492,4 +486,34 @@ fn compiled_code_is_found_again() {
     let found = std::fs::read_dir(&dir).unwrap().count();
     assert!(found > 0, "nothing was kept");
     std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn wasi_is_there_but_what_configure_draws_from_it_is_not_shared() {
+    let draw = "(drop (call $wasi_random))";
+    let in_hook = TestGuest::new().imports(WASI_RANDOM).on_request(|guest| format!("{draw} {}", guest.next()));
+    let guest = prepare(in_hook);
+    assert!(guest.is_snapshotted());
+    run(call(&guest)).unwrap();
+    let guest = prepare(stateful().imports(WASI_RANDOM).configure(draw));
+    assert!(!guest.is_snapshotted());
+    assert_eq!(state(&run(call(&guest)).unwrap()), "11");
+}
+
+#[test]
+fn a_compilation_that_takes_too_long_is_left_behind() {
+    let engine = Engine::new(EngineOptions { workers: 1, cache_dir: None }).unwrap();
+    // `configure` loops until its own limit ends it.
+    let slow = spec(TestGuest::new().configure("(loop $l (br $l))").build());
+    for _ in 0..2 {
+        let error = Guest::prepare_within(&engine, slow.clone(), Duration::ZERO).err().unwrap();
+        assert!(matches!(error, LoadError::TooSlow { .. }), "{error}");
+    }
+    assert!(matches!(Guest::prepare(&engine, slow.clone()), Err(LoadError::Busy)));
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while engine.runaways().load(Ordering::Relaxed) > 0 {
+        assert!(Instant::now() < deadline, "the runaways are still counted");
+        std::thread::yield_now();
+    }
+    assert!(Guest::prepare(&engine, spec(TestGuest::new().build())).is_ok());
 }
