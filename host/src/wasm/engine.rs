@@ -2,7 +2,7 @@
 //!
 //! Where the settings come from: they were measured one by one; each comment says what it buys.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -63,8 +63,9 @@ struct Inner {
 impl Engine {
     /// Starts an engine.
     pub fn new(options: EngineOptions) -> Result<Self, EngineError> {
-        let cache = options.cache_dir.and_then(open_cache);
-        let workers = options.workers.max(1);
+        let EngineOptions { workers, cache_dir } = options;
+        let cache = cache_dir.as_deref().and_then(open_cache);
+        let workers = workers.max(1);
         let engine = with_as_many_slots_as_possible(workers, cache.as_ref())?;
         let mut linker = Linker::new(&engine);
         host::add_to_linker(&mut linker).map_err(|error| EngineError::Engine(format!("{error:#}")))?;
@@ -93,9 +94,9 @@ impl Engine {
 }
 
 /// A folder that can't be used (read-only, somebody else's) costs time at the next start, and nothing else.
-fn open_cache(dir: PathBuf) -> Option<Cache> {
+fn open_cache(dir: &Path) -> Option<Cache> {
     // The cache wants a path from the root.
-    let absolute = std::path::absolute(&dir).unwrap_or_else(|_| dir.clone());
+    let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
     let mut config = CacheConfig::new();
     config.with_directory(absolute);
     match Cache::new(config) {

@@ -1,5 +1,7 @@
 //! Guests for tests, written as WebAssembly text: small, misbehaving on purpose, and built without a guest compiler.
 
+mod image;
+
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,6 +12,7 @@ use http::{HeaderMap, Method};
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::Resolve;
 
+use self::image::Image;
 use super::component::GuestSpec;
 use crate::config::model::Isolation;
 use crate::message::{Connection, Exchange, Priority, Protocol, RequestHead, RequestId, Scheme};
@@ -60,11 +63,6 @@ pub(crate) const WASI_RANDOM: ExtraImport = ExtraImport {
     core: r#"(import "wasi:random/random@0.2.0" "get-random-u64" (func $wasi_random (result i64)))"#,
 };
 
-/// Constants in the guest's memory.
-struct Image {
-    bytes: Vec<u8>,
-}
-
 /// A header edit.
 #[derive(Clone, Copy)]
 pub(crate) enum TestEdit<'a> {
@@ -95,7 +93,7 @@ impl TestGuest {
     /// A guest that declares both hooks and always says `next`.
     pub(crate) fn new() -> Self {
         let mut guest = Self {
-            image: Image { bytes: Vec::new() },
+            image: Image::default(),
             hooks: vec![REQUEST, RESPONSE],
             exports: vec![REQUEST, RESPONSE],
             configure: String::new(),
@@ -297,58 +295,6 @@ impl TestGuest {
         }
         text.push(')');
         text
-    }
-}
-
-impl Image {
-    fn here(&mut self) -> u32 {
-        while !self.bytes.len().is_multiple_of(4) {
-            self.bytes.push(0);
-        }
-        DATA + u32::try_from(self.bytes.len()).unwrap()
-    }
-
-    fn words(&mut self, words: &[u32]) -> u32 {
-        let here = self.here();
-        self.bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
-        here
-    }
-
-    fn slice(&mut self, bytes: &[u8]) -> [u32; 2] {
-        let here = self.here();
-        self.bytes.extend_from_slice(bytes);
-        [here, u32::try_from(bytes.len()).unwrap()]
-    }
-
-    fn list(&mut self, words: impl Iterator<Item = u32>, words_each: usize) -> [u32; 2] {
-        let words: Vec<_> = words.collect();
-        [self.words(&words), u32::try_from(words.len() / words_each).unwrap()]
-    }
-
-    fn option(&mut self, text: Option<&str>) -> [u32; 3] {
-        let slice = text.map_or([0, 0], |text| self.slice(text.as_bytes()));
-        [u32::from(text.is_some()), slice[0], slice[1]]
-    }
-
-    fn pairs(&mut self, pairs: &[(&str, &str)]) -> [u32; 2] {
-        let slices: Vec<_> = pairs.iter().map(|(a, b)| [self.slice(a.as_bytes()), self.slice(b.as_bytes())]).collect();
-        self.list(slices.iter().flatten().flatten().copied(), 4)
-    }
-
-    fn edits(&mut self, edits: &[TestEdit]) -> [u32; 2] {
-        let slices: Vec<_> = edits
-            .iter()
-            .map(|edit| {
-                let (case, name, value) = match edit {
-                    TestEdit::Set(name, value) => (0, *name, *value),
-                    TestEdit::Append(name, value) => (1, *name, *value),
-                    TestEdit::Remove(name) => (2, *name, [].as_slice()),
-                };
-                let (name, value) = (self.slice(name.as_bytes()), self.slice(value));
-                [case, name[0], name[1], value[0], value[1]]
-            })
-            .collect();
-        self.list(slices.iter().flatten().copied(), 5)
     }
 }
 
