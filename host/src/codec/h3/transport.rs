@@ -226,35 +226,55 @@ enum Kind {
     Unidirectional,
 }
 
+/// What is known of a stream's frames.
+enum Frames {
+    /// A unidirectional stream whose type has not come yet.
+    Unknown,
+    /// Frames: a request, or the control stream.
+    Scanned(Scan),
+    /// QPACK and types that nobody knows: no frames, and `h3` reads no further.
+    None,
+}
+
 /// A stream from the client.
 pub(super) struct RecvStream {
     stream: quinn::RecvStream,
     shared: Arc<Shared>,
-    scan: Scan,
+    frames: Frames,
     kind: Kind,
-    /// Bytes of a unidirectional stream's type still to be skipped.
-    stream_type: Option<usize>,
     /// Nothing comes any more.
     ended: bool,
 }
 
 impl RecvStream {
     fn new(stream: quinn::RecvStream, shared: Arc<Shared>, kind: Kind) -> Self {
-        let scan = Scan::new(shared.frame_limit);
-        let stream_type = (kind == Kind::Unidirectional).then_some(0);
-        Self { stream, shared, scan, kind, stream_type, ended: false }
+        let frames = match kind {
+            Kind::Request => Frames::Scanned(Scan::new(shared.frame_limit)),
+            Kind::Unidirectional => Frames::Unknown,
+        };
+        Self { stream, shared, frames, kind, ended: false }
     }
 
-    /// Looks at the frames; a unidirectional stream's type comes before them.
+    /// Looks at the frames; `false` when one is too large.
     fn scan(&mut self, mut bytes: &[u8]) -> bool {
-        if let Some(left) = self.stream_type {
-            let Some(first) = bytes.first() else { return true };
-            let left = if left == 0 { 1 << (first >> 6) } else { left };
-            let skipped = left.min(bytes.len());
-            bytes = &bytes[skipped..];
-            self.stream_type = (skipped < left).then_some(left - skipped);
+        if let (Frames::Unknown, Some((first, rest))) = (&self.frames, bytes.split_first()) {
+            // The control stream's type is 0, and nobody writes that in more than one byte.
+            self.frames = if *first == 0 { Frames::Scanned(Scan::new(self.shared.frame_limit)) } else { Frames::None };
+            bytes = rest;
         }
-        self.scan.read(bytes)
+        match &mut self.frames {
+            Frames::Scanned(scan) => scan.read(bytes),
+            Frames::Unknown | Frames::None => true,
+        }
+    }
+
+    /// Closes the connection, and says so to `h3`.
+    fn refuse(&mut self, code: Code, reason: &'static str) -> StreamErrorIncoming {
+        self.ended = true;
+        self.shared.close(code, reason.as_bytes());
+        StreamErrorIncoming::ConnectionErrorIncoming {
+            connection_error: ConnectionErrorIncoming::Undefined(Arc::new(ConnectionError::LocallyClosed)),
+        }
     }
 }
 
@@ -269,12 +289,15 @@ impl quic::RecvStream for RecvStream {
                 if self.scan(&chunk.bytes) {
                     return Poll::Ready(Ok(Some(chunk.bytes)));
                 }
-                self.shared.close(Code::H3_EXCESSIVE_LOAD, b"frame too large");
-                Poll::Ready(Err(StreamErrorIncoming::ConnectionErrorIncoming {
-                    connection_error: ConnectionErrorIncoming::Undefined(Arc::new(ConnectionError::LocallyClosed)),
-                }))
+                Poll::Ready(Err(self.refuse(Code::H3_EXCESSIVE_LOAD, "frame too large")))
             }
             Ok(None) => {
+                if let Frames::Scanned(scan) = &self.frames
+                    && !scan.between_frames()
+                {
+                    // `h3` takes the end in the middle of a DATA frame for the end of the body.
+                    return Poll::Ready(Err(self.refuse(Code::H3_FRAME_ERROR, "the stream ends within a frame")));
+                }
                 self.ended = true;
                 Poll::Ready(Ok(None))
             }
