@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "sleeping between two looks at a process is what a script does")]
 #![allow(unreachable_pub, reason = "nothing is reachable from outside a program; `pub` marks what other modules use")]
 
+mod bench;
 mod componentize;
 mod filters;
 mod process;
@@ -44,6 +45,8 @@ enum Command {
     Run(run::Options),
     /// Checks formatting and lints, and runs every test.
     Test(test::Options),
+    /// Measures the proxy and its peers under the same load.
+    Bench(bench::Options),
     /// What `run` starts beside the proxy.
     #[command(hide = true)]
     Companion(run::CompanionOptions),
@@ -66,6 +69,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Filter { dir, out } => filters::build_one(&workspace, &dir, &out)?,
         Command::Run(options) => return run::start(&workspace, &options),
         Command::Test(options) => return test::start(&workspace, &options),
+        Command::Bench(options) => return bench::start(&workspace, &options),
         Command::Companion(options) => return run::companion(&options),
     }
     Ok(ExitCode::SUCCESS)

@@ -24,8 +24,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("prometheus", "prometheus"),
     ("wrk", "wrk"),
 ];
-/// HTTP/3 clients from PyPI that the integration tests use.
-const PYTHON_PACKAGES: &[&str] = &["curl_cffi", "aioquic"];
+/// HTTP/3 clients from PyPI that the integration tests use, with their versions.
+const PYTHON_REQUIREMENTS: &str = "tests/clients/requirements.txt";
 /// The package of the integration tests.
 const INTEGRATION: &str = "integration";
 
@@ -181,14 +181,15 @@ fn python_environment(workspace: &Workspace) -> Result<PathBuf> {
     let folder = workspace.path("target/venv");
     let python = folder.join("bin/python");
     let mark = folder.join("gpanel-packages");
-    let wanted = PYTHON_PACKAGES.join(" ");
+    let requirements = workspace.path(PYTHON_REQUIREMENTS);
+    let wanted = fs::read_to_string(&requirements).with_context(|| format!("no {PYTHON_REQUIREMENTS}"))?;
     if fs::read_to_string(&mark).is_ok_and(|have| have == wanted) && succeeds(Command::new(&python).arg("--version")) {
         return Ok(python);
     }
-    detail(format!("making {} with {wanted} from PyPI (downloads about 20 MB)", folder.display()));
+    detail(format!("making {} with {PYTHON_REQUIREMENTS} from PyPI (downloads about 20 MB)", folder.display()));
     run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
     let mut pip = Command::new(&python);
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(PYTHON_PACKAGES);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(requirements);
     capture(&mut pip).context("pip could not install them; is the network there?")?;
     fs::write(mark, wanted)?;
     Ok(python)

@@ -25,6 +25,8 @@ mod scan;
 mod stream;
 mod transport;
 
+pub(crate) use transport::SEND_WINDOW;
+
 /// How a connection ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -152,7 +154,8 @@ pub async fn serve<S: Service>(
             Event::Request(resolver) => {
                 let stopped = h3.inner.conn.take_stopped();
                 let opened = Opened { resolver, stopped, early_data: in_handshake, in_progress: activity.begin() };
-                tokio::spawn(stream::serve(opened, Arc::clone(&shared)));
+                // Boxed before it is spawned: the runtime would move it several times.
+                tokio::spawn(Box::pin(stream::serve(opened, Arc::clone(&shared))));
             }
             Event::Closed | Event::Phase(Phase::Stopping) => return Ok(()),
             Event::Failed(error) => return regular(&quic, error),
