@@ -25,6 +25,7 @@ mod hardening_h1;
 mod hardening_h2;
 mod hardening_h3;
 mod large_bodies;
+mod layering;
 mod observability;
 mod origin_faults;
 mod prometheus;
