@@ -184,7 +184,7 @@ pub enum Strategy {
 }
 
 /// One `[backends.NAME]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
     /// The name of the table.
     pub name: Arc<str>,
@@ -296,15 +296,18 @@ pub struct FilterEntry {
     pub sha256: Option<[u8; 32]>,
 }
 
+/// Line and column, both from 1.
+pub type Position = (usize, usize);
+
 /// Maps a path inside a filter's table back to the place in the file.
 #[derive(Clone, Debug, Default)]
 pub struct ConfigOrigin {
     /// The file, if the table came from one.
     pub file: Option<PathBuf>,
-    /// Line and column, both from 1, of the entry itself.
-    pub position: (usize, usize),
+    /// Where the entry itself stands; line 0 for the file as a whole.
+    pub position: Position,
     /// Line and column of each value, by its path (keys and indices).
-    pub values: Vec<(Vec<Box<str>>, (usize, usize))>,
+    pub values: Vec<(Vec<Box<str>>, Position)>,
 }
 
 /// Form of log lines.
