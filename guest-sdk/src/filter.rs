@@ -88,6 +88,7 @@ impl ConfigError {
 
     /// Says that the error is inside this key or index. Called from the inside out, as an error travels up.
     #[must_use]
+    #[allow(clippy::needless_pass_by_value, reason = "`at(3)` reads better than `at(&3)`")]
     pub fn at(mut self, key: impl ToString) -> Self {
         self.path.insert(0, key.to_string());
         self

@@ -47,9 +47,9 @@
 //! # }
 //! ```
 //!
-//! The crate's own type is `cdylib` (`crate-type = ["cdylib"]`), and the build for the proxy is
-//! `cargo build --target wasm32-unknown-unknown`, whose module becomes a component with
-//! `wasm-tools component new` or, in this repository, `cargo xtask build-filters`.
+//! A filter's crate is a `cdylib` (`crate-type = ["cdylib"]`; an `rlib` beside it would switch link-time optimisation
+//! off). `cargo build --target wasm32-unknown-unknown` makes a module of it, and `wasm-tools component new` makes the
+//! module a component; in this repository `cargo xtask filter FOLDER OUT` does both.
 //!
 //! What the host offers beside the message: [`log`], [`clock`], [`random`], [`connection`]. Natively they answer
 //! from the [`testing::TestHost`].

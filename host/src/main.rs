@@ -47,8 +47,7 @@ fn run() -> anyhow::Result<ExitCode> {
     };
     match command {
         Command::Explain(request) => {
-            server::explain(&loaded, request.as_ref(), &mut io::stdout().lock())?;
-            Ok(ExitCode::SUCCESS)
+            Ok(server::explain(&loaded, request.as_ref(), &mut io::stdout().lock())?.into())
         }
         Command::Run | Command::Check | Command::Debug(_) => server::run(loaded, overrides),
     }

@@ -69,8 +69,11 @@ impl Rule {
                 path.push(b'?');
                 path.extend_from_slice(&query);
             }
-            // The upstream needs it to write links that work on our side (as Grafana and Prometheus can).
-            edits = edits.path(path).set_header("x-forwarded-prefix", rewrite.prefix());
+            edits = edits.path(path);
+            // The target needs it to write links that work on our side.
+            if !rewrite.prefix().is_empty() {
+                edits = edits.set_header("x-forwarded-prefix", rewrite.prefix());
+            }
         }
         edits.into()
     }

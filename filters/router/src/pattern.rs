@@ -31,10 +31,12 @@ impl Pattern {
             "may have a `*` only as its last segment"
         } else if path.bytes().any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'?' | b'#')) {
             "is a path: no query, no fragment, anything but visible ASCII percent-encoded"
-        } else if !is_normal(path) {
-            "is not in normal form and would never match (`//`, `.` or `..`)"
+        } else if !has_normal_segments(path) {
+            "would never match: paths come without `//`, `.` and `..`"
+        } else if !has_normal_encoding(path) {
+            "would never match: paths come with `%2F` in upper case, and letters, digits and `-._~` not encoded"
         } else {
-            return Ok(Self { extent, text });
+            return Ok(Self { text, extent });
         };
         Err(ConfigError::new(format!("pattern \"{text}\" {fault}")))
     }
@@ -62,7 +64,7 @@ impl Pattern {
     }
 }
 
-fn is_normal(path: &str) -> bool {
+fn has_normal_segments(path: &str) -> bool {
     let mut segments = path.split('/').skip(1).peekable();
     while let Some(segment) = segments.next() {
         // An empty last segment is a trailing slash.
@@ -71,4 +73,14 @@ fn is_normal(path: &str) -> bool {
         }
     }
     true
+}
+
+/// RFC 3986 section 6.2.2.
+fn has_normal_encoding(path: &str) -> bool {
+    path.split('%').skip(1).all(|part| {
+        let Some(pair) = part.get(..2) else { return false };
+        let Ok(value) = u8::from_str_radix(pair, 16) else { return false };
+        let unreserved = value.is_ascii_alphanumeric() || matches!(value, b'-' | b'.' | b'_' | b'~');
+        !unreserved && !pair.bytes().any(|digit| digit.is_ascii_lowercase() || digit == b'+')
+    })
 }

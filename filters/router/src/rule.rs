@@ -85,7 +85,7 @@ impl Rule {
         let action = match (raw.target, raw.redirect) {
             (Some(target), None) if target.is_empty() => return Err(ConfigError::new("is empty").at("target")),
             (Some(target), None) => Action::Forward(target),
-            (None, Some(redirect)) => Action::Redirect(Redirect::new(redirect).map_err(|e| e.at("redirect"))?),
+            (None, Some(redirect)) => Action::Redirect(Redirect::new(&redirect).map_err(|e| e.at("redirect"))?),
             (Some(_), Some(_)) => return Err(ConfigError::new("a rule has a target or a redirect, not both")),
             (None, None) => return Err(ConfigError::new("a rule needs a target or a redirect")),
         };
@@ -137,12 +137,9 @@ impl Rewrite {
 
     pub(crate) fn path(&self, path: &[u8]) -> Vec<u8> {
         let rest = path.get(self.prefix.len()..).unwrap_or_default();
-        // `//host` would name another server to who reads a path as a reference (RFC 3986 section 4.2).
-        let extra = rest.iter().take_while(|&&byte| byte == b'/').count().saturating_sub(1);
-        let rest = rest.get(extra..).unwrap_or_default();
         let mut path = Vec::with_capacity(self.replacement.len() + rest.len() + 64);
         path.extend_from_slice(self.replacement.as_bytes());
-        path.extend_from_slice(rest);
+        push_path(&mut path, rest);
         if path.is_empty() {
             path.push(b'/');
         }
@@ -150,8 +147,18 @@ impl Rewrite {
     }
 }
 
+/// Adds a path with one slash at its start: `//host` and `/\host` would name another server to who reads a path as
+/// a reference (RFC 3986 section 4.2, and browsers take a backslash for a slash).
+fn push_path(out: &mut Vec<u8>, path: &[u8]) {
+    let slashes = path.iter().take_while(|byte| matches!(byte, b'/' | b'\\')).count();
+    if slashes > 0 {
+        out.push(b'/');
+    }
+    out.extend_from_slice(path.get(slashes..).unwrap_or_default());
+}
+
 impl Redirect {
-    fn new(raw: RawRedirect) -> Result<Self, ConfigError> {
+    fn new(raw: &RawRedirect) -> Result<Self, ConfigError> {
         let status = raw.status.unwrap_or(PERMANENT_REDIRECT);
         if !matches!(status, 301 | 302 | 303 | 307 | PERMANENT_REDIRECT) {
             return Err(ConfigError::new(format!("{status} is none of 301, 302, 303, 307 and 308")).at("status"));
@@ -168,7 +175,7 @@ impl Redirect {
         for part in &self.parts {
             match part {
                 Part::Text(text) => location.extend_from_slice(text.as_bytes()),
-                Part::Path => location.extend_from_slice(path),
+                Part::Path => push_path(&mut location, path),
                 Part::Query => {
                     if let Some(query) = request.query() {
                         location.push(b'?');

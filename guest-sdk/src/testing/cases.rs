@@ -206,7 +206,7 @@ impl Case {
             CaseProtocol::Http3 => (Protocol::Http3, "h3"),
         };
         let alpn = tls.then(|| alpn.to_owned());
-        TestConnection { tls, protocol, peer, sni, early_data, alpn, ..TestConnection::default() }
+        TestConnection { peer, protocol, tls, sni, alpn, early_data, ..TestConnection::default() }
     }
 
     /// Runs the case natively, with `config` as the filter's configuration.

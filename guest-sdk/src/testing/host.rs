@@ -70,7 +70,7 @@ pub(crate) struct State {
     pub(crate) wall: u64,
     pub(crate) monotonic: u64,
     pub(crate) level: RawLevel,
-    pub(crate) lines: Vec<(RawLevel, String, Vec<(String, String)>)>,
+    pub(crate) lines: Vec<LogLine>,
     pub(crate) connection: TestConnection,
     pub(crate) configuring: bool,
     random: u64,
@@ -163,7 +163,7 @@ impl TestHost {
     /// A host on 2026-01-01T00:00:00Z, with seed 0 and a [`TestConnection::default`].
     #[must_use]
     pub fn new() -> Self {
-        const NEW_YEAR_2026: Duration = Duration::from_secs(1_767_225_600);
+        const NEW_YEAR_2026: Duration = Duration::from_hours(20_454 * 24);
         Self(Rc::new(RefCell::new(State {
             wall: nanos(NEW_YEAR_2026),
             monotonic: 0,
@@ -211,9 +211,7 @@ impl TestHost {
     /// What was logged since the last call.
     #[must_use]
     pub fn take_logs(&self) -> Vec<LogLine> {
-        let lines = std::mem::take(&mut self.0.borrow_mut().lines);
-        let line = |(level, message, fields)| LogLine { level: Level::from_raw(level), message, fields };
-        lines.into_iter().map(line).collect()
+        std::mem::take(&mut self.0.borrow_mut().lines)
     }
 
     /// Configures a filter from JSON text.

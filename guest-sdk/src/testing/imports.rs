@@ -135,7 +135,7 @@ pub(crate) mod random {
 }
 
 pub(crate) mod log {
-    use crate::testing::host;
+    use crate::testing::host::{self, LogLine};
 
     pub(crate) use crate::bindings::gpanel::filter::log::Level;
 
@@ -146,7 +146,8 @@ pub(crate) mod log {
     pub(crate) fn write(level: Level, message: &str, fields: &[(String, String)]) {
         host::with(|host| {
             if level >= host.level {
-                host.lines.push((level, message.to_owned(), fields.to_vec()));
+                let level = crate::log::Level::from_raw(level);
+                host.lines.push(LogLine { level, message: message.to_owned(), fields: fields.to_vec() });
             }
         });
     }

@@ -7,6 +7,8 @@ pub(crate) mod imports;
 mod message;
 pub mod outcome;
 mod schema;
+#[cfg(test)]
+mod tests;
 
 pub use host::{LogLine, Running, TestConnection, TestHost, run};
 pub use message::{TestRequest, TestResponse};

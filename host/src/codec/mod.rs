@@ -17,6 +17,7 @@ mod phase;
 mod prefixed;
 mod request;
 mod service;
+mod within;
 #[cfg(test)]
 pub(crate) mod testing;
 

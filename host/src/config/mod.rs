@@ -89,11 +89,12 @@ fn find(overrides: &Overrides) -> Option<PathBuf> {
 fn read(source: &Source, from_outside: &Outside, report: &Report) -> Config {
     let table = source.parse(report);
     let root = Section::root(source, report, &table);
-    let proxy = proxy::read(&root, from_outside);
+    let mut proxy = proxy::read(&root, from_outside);
     let routing = root.section("routing");
     let backends = backends::read(&root, &proxy, from_outside, routing::read_strategy(&routing));
     let static_root = read_static_root(&root);
     let targets = Targets { backends: &backends, static_root: static_root.as_deref() };
+    proxy.proxy.default_backend = proxy.default_backend.and_then(|value| routing::read_default(&value, &targets));
     let security = security::read(&root, proxy.max_request_size);
     let mut entries: Vec<Entry> = security.headers.into_iter().chain(routing::read(&routing, &targets)).collect();
     entries.extend(filters::read(&root));

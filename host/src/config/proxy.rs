@@ -13,6 +13,7 @@ use super::model::{Endpoint, Pool, Proxy, Timeouts};
 use super::overrides::{Given, Outside, outside};
 use super::parse;
 use super::reader::Section;
+use super::value::Value;
 
 /// Seconds that a timeout may last: a day.
 pub(super) const TIMEOUT_SECONDS: RangeInclusive<u64> = 1..=86_400;
@@ -24,11 +25,13 @@ const WORKERS: RangeInclusive<u64> = 1..=1_024;
 const BUFFER: RangeInclusive<u64> = 1_024..=64 * 1_024 * 1_024;
 
 /// The section, and what other sections need of it.
-pub(super) struct ProxySection {
+pub(super) struct ProxySection<'t> {
     /// `[proxy]`.
     pub(super) proxy: Proxy,
     /// `quic_addr` and `http_addr` with their places.
     pub(super) addresses: [Listen; 2],
+    /// `default_backend`, which names what is read later.
+    pub(super) default_backend: Option<Value<'t>>,
     /// `[proxy.timeouts]`.
     pub(super) timeouts: Timeouts,
     /// `[proxy.memory]`.
@@ -42,7 +45,7 @@ pub(super) struct ProxySection {
 }
 
 /// Reads the section.
-pub(super) fn read(root: &Section<'_>, from_outside: &Outside) -> ProxySection {
+pub(super) fn read<'t>(root: &Section<'t>, from_outside: &Outside) -> ProxySection<'t> {
     let section = root.section("proxy");
     let addresses = read_addresses(&section, from_outside);
     let proxy = read_proxy(&section, from_outside, &addresses);
@@ -50,7 +53,8 @@ pub(super) fn read(root: &Section<'_>, from_outside: &Outside) -> ProxySection {
     let (pool, max_request_size) = read_memory(&section.section("memory"));
     let bolt_api = section.parsed("bolt_api_url", parse::endpoint);
     let agent_api = section.parsed("agent_api_url", parse::endpoint);
-    ProxySection { proxy, addresses, timeouts, pool, max_request_size, bolt_api, agent_api }
+    let default_backend = section.take("default_backend");
+    ProxySection { proxy, addresses, default_backend, timeouts, pool, max_request_size, bolt_api, agent_api }
 }
 
 /// `quic_addr` and `http_addr`.
@@ -110,6 +114,7 @@ fn read_proxy(section: &Section<'_>, from_outside: &Outside, addresses: &[Listen
             .list("trusted_proxies", parse::network)
             .map_or_else(Vec::new, |list| list.into_iter().map(|network| network.value).collect()),
         drain_timeout: section.seconds("drain_timeout", &SECONDS_OR_OFF).map_or(defaults::DRAIN_TIMEOUT, |d| d.value),
+        default_backend: None,
         filters_dir: read_filters_dir(section),
         cache_dir: match section.string("cache_dir") {
             None => from_outside.cache_dir.clone(),

@@ -15,6 +15,7 @@ use super::parse;
 use super::reader::Section;
 use super::suggest::did_you_mean;
 use super::value::Value;
+use crate::message::Target;
 
 /// The name and the built-in module of the filter.
 const ROUTER: &str = "router";
@@ -39,6 +40,32 @@ pub(super) struct Targets<'a> {
     pub(super) backends: &'a BTreeMap<Arc<str>, Backend>,
     /// The folder behind `static`.
     pub(super) static_root: Option<&'a Path>,
+}
+
+impl Targets<'_> {
+    /// Reports a name that is no target, and one that leads nowhere.
+    fn check(&self, value: &Value<'_>, name: &str) {
+        let known = name == STATIC || name == INTERNAL || self.backends.contains_key(name);
+        if !known {
+            let names = || self.backends.keys().map(AsRef::as_ref).chain([INTERNAL, STATIC]);
+            let list = names().collect::<Vec<_>>().join(", ");
+            value.missing(format_args!("no backend \"{name}\" (there are {list}){}", did_you_mean(name, names())));
+        }
+        if name == STATIC && self.static_root.is_none() {
+            value.warning("there is no [static] root: requests that come here are answered by 404");
+        }
+    }
+}
+
+/// `[proxy] default_backend`: where a request goes that no filter gave a target.
+pub(super) fn read_default(value: &Value<'_>, targets: &Targets<'_>) -> Option<Target> {
+    let name = value.string()?.value;
+    targets.check(value, name);
+    Some(match name {
+        STATIC => Target::Static,
+        INTERNAL => Target::Internal,
+        backend => Target::Backend(backend.into()),
+    })
 }
 
 /// `[routing.load_balancing] strategy`.
@@ -117,15 +144,7 @@ impl Rules<'_> {
     /// A backend, `static` or `internal`.
     fn target(&mut self, value: &Value<'_>, pattern: &str, index: &str, rule: &mut Map<String, Json>) {
         let Some(Located { value: name, place }) = value.string() else { return };
-        let known = name == STATIC || name == INTERNAL || self.targets.backends.contains_key(name);
-        if !known {
-            let names = || self.targets.backends.keys().map(AsRef::as_ref).chain([INTERNAL, STATIC]);
-            let list = names().collect::<Vec<_>>().join(", ");
-            value.missing(format_args!("no backend \"{name}\" (there are {list}){}", did_you_mean(name, names())));
-        }
-        if name == STATIC && self.targets.static_root.is_none() {
-            value.warning("there is no [static] root: requests that come here are answered by 404");
-        }
+        self.targets.check(value, name);
         self.origin.note(&["rules", index, "target"], &place);
         rule.insert("target".into(), name.into());
         if name == STATIC && pattern == CATCH_ALL {

@@ -88,6 +88,8 @@ pub struct FilterStatus {
     pub name: Arc<str>,
     /// Why it was not loaded.
     pub error: Option<String>,
+    /// What its failures do to requests.
+    pub fail: FailurePolicy,
     /// The hooks that it declared.
     pub hooks: Hooks,
     /// Whether its instances start from a snapshot.
@@ -233,6 +235,7 @@ impl Position {
             Occupant::Filter(filter) => FilterStatus {
                 name: Arc::clone(&filter.name),
                 error: None,
+                fail: self.fail,
                 hooks: filter.guest.hooks(),
                 snapshotted: filter.guest.is_snapshotted(),
                 breaker: filter.breaker.state(),
@@ -245,6 +248,7 @@ impl Position {
             Occupant::Missing { name, error } => FilterStatus {
                 name: Arc::clone(name),
                 error: Some(error.clone()),
+                fail: self.fail,
                 hooks: Hooks::default(),
                 snapshotted: false,
                 breaker: BreakerState::Closed,

@@ -165,7 +165,12 @@ fn parse_path(path: Vec<u8>) -> Result<PathAndQuery, Invalid> {
     if path.len() > MAX_PATH {
         return Err(Invalid::TooLong { what: "path", limit: MAX_PATH });
     }
-    Ok(normalise_target(&Bytes::from(path))?)
+    // The parser cuts a fragment off; here it is a mistake.
+    if path.contains(&b'#') {
+        return Err(Invalid::from(PathError::Character));
+    }
+    let target = PathAndQuery::from_maybe_shared(Bytes::from(path)).map_err(|_| PathError::Character)?;
+    Ok(normalise_target(&target)?)
 }
 
 fn parse_authority(authority: String) -> Result<Authority, Invalid> {

@@ -7,7 +7,6 @@ use std::future::Future;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -17,11 +16,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use super::limits::{Listener, Permit};
+use super::limits::Permit;
 use super::{Context, Open};
 use crate::codec::{self, Service};
 use crate::message::connection::Tls;
 use crate::message::{Connection, Phase, Protocol};
+use crate::telemetry::{ConnectionFailure, Listener};
 
 /// The first bytes of an HTTP/2 connection (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -30,20 +30,14 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(super) async fn accept<S: Service>(listener: TcpListener, kind: Listener, context: Arc<Context<S>>, open: Open) {
     let mut drain = context.drain.clone();
     let mut draining = std::pin::pin!(drain.reached(Phase::Draining));
-    let mut drained = false;
     loop {
-        // Biased towards accepting: whoever is in the kernel's queue when the drain begins would see a reset.
-        let accepted = std::future::poll_fn(|cx| match listener.poll_accept(cx) {
-            Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
-            Poll::Pending if drained => Poll::Ready(None),
-            Poll::Pending => {
-                drained = draining.as_mut().poll(cx).is_ready();
-                if drained { Poll::Ready(None) } else { Poll::Pending }
-            }
+        let accepted = std::future::poll_fn(|cx| match draining.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => listener.poll_accept(cx).map(Some),
         })
         .await;
         match accepted {
-            None => return,
+            None => break,
             Some(Ok((stream, peer))) => admit(stream, peer, kind, &context, &open),
             Some(Err(error)) => {
                 tracing::warn!(listener = kind.label(), %error, "accept failed");
@@ -54,6 +48,23 @@ pub(super) async fn accept<S: Service>(listener: TcpListener, kind: Listener, co
             }
         }
     }
+    // Whoever is in the kernel's queue now would see a reset, perhaps after having sent a request. The socket
+    // itself is asked: the runtime may not know of them yet.
+    let Ok(listener) = listener.into_std() else { return };
+    while let Ok((stream, peer)) = listener.accept() {
+        if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+            admit(stream, peer, kind, &context, &open);
+        }
+    }
+}
+
+/// Why a connection did not come to its first request.
+fn failure(error: &io::Error) -> ConnectionFailure {
+    match error.kind() {
+        io::ErrorKind::TimedOut => ConnectionFailure::Timeout,
+        io::ErrorKind::InvalidData => ConnectionFailure::Handshake,
+        _ => ConnectionFailure::Transport,
+    }
 }
 
 /// EMFILE, ENFILE, ENOBUFS, ENOMEM.
@@ -63,7 +74,7 @@ fn out_of_resources(error: &io::Error) -> bool {
 
 fn admit<S: Service>(stream: TcpStream, peer: SocketAddr, kind: Listener, context: &Arc<Context<S>>, open: &Open) {
     let peer = super::canonical(peer);
-    let permit = match context.connections.admit(kind, peer.ip()) {
+    let permit = match context.connections.admit(context.service.worker(), kind, peer.ip()) {
         Ok(permit) => permit,
         Err(refusal) => {
             tracing::debug!(listener = kind.label(), %peer, %refusal, "connection refused");
@@ -74,7 +85,7 @@ fn admit<S: Service>(stream: TcpStream, peer: SocketAddr, kind: Listener, contex
     tokio::spawn(async move {
         let served = serve(stream, peer, kind, &context, &permit).await;
         if let Err(error) = served {
-            context.connections.counters().listener(kind).handshakes_failed.fetch_add(1, Relaxed);
+            permit.failed(failure(&error));
             tracing::debug!(listener = kind.label(), %peer, %error, "connection ended before its first request");
         }
         drop((permit, open));
@@ -150,7 +161,7 @@ where
     S: Service,
 {
     let protocol = connection.protocol;
-    let established = permit.established(protocol);
+    let _established = permit.established(protocol);
     let settings =
         if connection.tls.is_some() { context.settings.clone() } else { context.settings.clone().cleartext() };
     let (service, drain) = (context.service.clone(), context.drain.clone());
@@ -160,7 +171,7 @@ where
         Protocol::Http2 => {
             let peer = connection.peer;
             if let Err(error) = codec::h2::serve(io, prefix, connection, service, settings, drain).await {
-                established.failed();
+                permit.failed(ConnectionFailure::Protocol);
                 tracing::debug!(%peer, %error, "HTTP/2 connection ended");
             }
         }

@@ -62,7 +62,7 @@ pub enum RequestError {
     #[error("{0}")]
     Upstream(#[from] UpstreamError),
     /// A filter failed whose policy is `closed`.
-    #[error("{0}")]
+    #[error("filter failed: {}", .0.reason)]
     Filter(FilterFailure),
 }
 

@@ -106,6 +106,7 @@ pub fn admit(
         tags: Vec::new(),
         response: None,
         depth: 0,
+        skipped: 0,
     };
     Ok((Box::new(exchange), body))
 }

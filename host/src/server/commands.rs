@@ -53,14 +53,18 @@ pub fn check(loaded: Result<Loaded, Vec<Diagnostic>>, out: &mut impl Write) -> i
     }
 }
 
-/// Prints the effective chain and routes, and what becomes of one request.
+/// Prints the effective chain and routes, or what becomes of one request. Returns the exit code.
 ///
 /// # Errors
 /// The output can't be written.
-pub fn explain(loaded: &Loaded, request: Option<&Request>, out: &mut impl Write) -> io::Result<()> {
-    match request {
-        None => write!(out, "{}", config::explain(&loaded.config)),
-        Some(request) => write!(out, "{}", config::explain_request(&loaded.config, &request.method, &request.url)),
+pub fn explain(loaded: &Loaded, request: Option<&Request>, out: &mut impl Write) -> io::Result<u8> {
+    let text = match request {
+        None => Ok(config::explain(&loaded.config)),
+        Some(request) => config::explain_request(&loaded.config, &request.method, &request.url),
+    };
+    match text {
+        Ok(text) => write!(out, "{text}").map(|()| 0),
+        Err(error) => writeln!(out, "{error}").map(|()| EXIT_USAGE),
     }
 }
 

@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::admin;
-use crate::config::{Config, Loaded, Overrides};
+use crate::admin::Admin;
+use crate::config::{Config, Diagnostic, Loaded, Overrides};
 use crate::listener::certs;
 use crate::listener::limits::ConnectionLimits;
 use crate::listener::{self, Bound};
@@ -56,13 +57,13 @@ pub fn run(loaded: Loaded, overrides: Overrides) -> anyhow::Result<ExitCode> {
     telemetry.set_generation(1);
 
     let bound = listener::bind(&config)?;
-    let connections =
-        ConnectionLimits::new(config.proxy.max_connections, config.limits.max_connections_per_ip, config.proxy.workers);
+    let per_address = config.limits.max_connections_per_ip;
+    let connections = ConnectionLimits::new(config.proxy.max_connections, per_address, Arc::clone(&telemetry));
     worker::register_sources(&telemetry, &connections, &shared);
     let (control, signal) = drain();
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let parts = Parts { config, certs, shared, connections, foundation, overrides, log: logging.handle() };
+    let parts = Parts { config, warnings, certs, shared, connections, foundation, overrides, log: logging.handle() };
     let code = runtime.block_on(serve(parts, bound, &control, signal));
     // The runtime goes first, and the log last: it writes what is queued.
     runtime.shutdown_background();
@@ -73,6 +74,7 @@ pub fn run(loaded: Loaded, overrides: Overrides) -> anyhow::Result<ExitCode> {
 /// Everything that is assembled before the first connection.
 struct Parts {
     config: Arc<Config>,
+    warnings: Vec<Diagnostic>,
     certs: Arc<certs::Store>,
     shared: Arc<Shared>,
     connections: Arc<ConnectionLimits>,
@@ -94,12 +96,14 @@ fn foundation(config: &Config, telemetry: &Arc<Telemetry>) -> anyhow::Result<Fou
 
 /// The control side: admin listener, workers, reloads, signals.
 async fn serve(parts: Parts, bound: Bound, control: &DrainControl, signal: Drain) -> anyhow::Result<ExitCode> {
-    let Parts { config, certs, shared, connections, foundation, overrides, log } = parts;
+    let Parts { config, warnings, certs, shared, connections, foundation, overrides, log } = parts;
     let telemetry = Arc::clone(&shared.telemetry);
-    let admin = admin::Server::bind(&config.admin)
+    let admin = TcpListener::bind(config.admin.listen_addr)
+        .await
         .with_context(|| format!("cannot listen on {} (admin)", config.admin.listen_addr))?;
     let admin_address = admin.local_addr()?;
-    tokio::spawn(admin.serve(Arc::clone(&telemetry)));
+    let metrics_path = config.admin.metrics.then(|| config.admin.metrics_path.clone());
+    tokio::spawn(Admin::new(Arc::clone(&telemetry), metrics_path)?.serve(admin, signal.clone()));
 
     let addresses = bound.addresses();
     let workers = worker::start(bound, &config, &certs, &shared, &connections, &signal)?;
@@ -114,13 +118,13 @@ async fn serve(parts: Parts, bound: Bound, control: &DrainControl, signal: Drain
     announce("http", addresses.http);
     announce("admin", admin_address);
 
-    let reloader = Arc::new(Reloader::new(config.clone(), overrides, shared, foundation, Arc::clone(&certs), log));
-    let watching = tokio::spawn(reload::watch(reloader, Arc::clone(&telemetry)));
+    let reloader = Reloader::new(Arc::clone(&config), &warnings, overrides, shared, foundation, Arc::clone(&certs), log);
+    let files = reloader.watch_set(&config);
+    tokio::spawn(reload::watch(Arc::new(reloader), files, Arc::clone(&telemetry), signal));
     tracing::info!(component = "server", version = env!("CARGO_PKG_VERSION"), workers = config.proxy.workers, "ready");
 
     let name = stop_signal().await?;
     tracing::info!(component = "server", signal = name, limit = ?config.proxy.drain_timeout, "draining");
-    watching.abort();
     telemetry.readiness().set_draining();
     control.enter(Phase::Draining);
     let clean = wait(workers, config.proxy.drain_timeout, control).await;

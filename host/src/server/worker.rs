@@ -6,12 +6,15 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::config::model::FailurePolicy;
 use crate::listener::certs;
 use crate::listener::limits::ConnectionLimits;
 use crate::listener::{self, Bound, Context, WorkerSockets};
 use crate::message::{Drain, WorkerId};
 use crate::pipeline::{Pipeline, Shared};
-use crate::telemetry::{QuicStats, Telemetry};
+use crate::filter::FilterStatus;
+use crate::listener::quic::stats::Registry;
+use crate::telemetry::{FilterRow, QuicStats, Telemetry};
 
 /// How often a worker looks for idle upstream connections that are too old.
 const REAP_INTERVAL: Duration = Duration::from_secs(5);
@@ -61,12 +64,41 @@ async fn run(sockets: WorkerSockets, context: Context, worker: WorkerId, shared:
 pub(super) fn register_sources(telemetry: &Telemetry, connections: &Arc<ConnectionLimits>, shared: &Arc<Shared>) {
     let filters = Arc::downgrade(shared);
     telemetry.sources().set_filters(Arc::new(move || {
-        filters.upgrade().map(|shared| shared.snapshot.load().chain.rows()).unwrap_or_default()
+        filters.upgrade().map(|shared| shared.snapshot.load().chain.status().iter().map(filter_row).collect()).unwrap_or_default()
     }));
     for registry in 0..connections.counters().quic_workers().len() {
         let connections = Arc::clone(connections);
         telemetry.sources().add_quic(Arc::new(move || {
-            connections.counters().quic_workers().get(registry).map_or_else(QuicStats::default, |registry| registry.stats())
+            connections.counters().quic_workers().get(registry).map(quic_stats).unwrap_or_default()
         }));
+    }
+}
+
+fn filter_row(status: &FilterStatus) -> FilterRow {
+    let failed = status.failures + status.refused;
+    let (failed_open, failed_closed) = match status.fail {
+        FailurePolicy::Open => (failed, 0),
+        FailurePolicy::Closed => (0, failed),
+    };
+    FilterRow {
+        name: Arc::clone(&status.name),
+        calls: status.guest.calls,
+        traps: status.guest.traps,
+        timeouts: status.guest.timeouts,
+        failed_open,
+        failed_closed,
+        instances: status.guest.instances_live(),
+    }
+}
+
+fn quic_stats(registry: &Registry) -> QuicStats {
+    let totals = registry.snapshot().totals;
+    QuicStats {
+        streams: totals.streams,
+        packets_sent: totals.packets_sent,
+        packets_received: totals.datagrams_received,
+        bytes_sent: totals.bytes_sent,
+        bytes_received: totals.bytes_received,
+        packets_lost: totals.packets_lost,
     }
 }

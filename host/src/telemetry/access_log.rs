@@ -177,7 +177,7 @@ mod tests {
 
     fn line(format: LogFormat, record: &RequestRecord<'_>) -> String {
         let mut line = Vec::new();
-        encode(&mut line, format, UNIX_EPOCH + Duration::from_secs(86_400), record);
+        encode(&mut line, format, UNIX_EPOCH + Duration::from_hours(24), record);
         String::from_utf8(line).unwrap()
     }
 

@@ -231,7 +231,7 @@ fn backends(declare: &Declare) {
         |telemetry, emit| each(telemetry, emit, |totals| totals.requests),
     );
     declare.counter("gpanel_proxy_backend_failures_total", "Attempts that got no usable answer.", |telemetry, emit| {
-        each(telemetry, emit, |totals| totals.failures)
+        each(telemetry, emit, |totals| totals.failures);
     });
     declare.counter(
         "gpanel_proxy_upstream_connections_opened_total",
@@ -253,9 +253,6 @@ fn filters(declare: &Declare) {
     }
     declare.counter("gpanel_proxy_filter_calls_total", "Calls into a filter.", |telemetry, emit| {
         each(telemetry, emit, |row| row.calls);
-    });
-    declare.seconds("gpanel_proxy_filter_seconds_total", "Time spent inside a filter.", |telemetry, emit| {
-        each(telemetry, emit, |row| row.time.as_secs_f64());
     });
     declare.counter("gpanel_proxy_filter_traps_total", "Calls that trapped.", |telemetry, emit| {
         each(telemetry, emit, |row| row.traps);

@@ -13,8 +13,6 @@ pub struct FilterRow {
     pub name: Arc<str>,
     /// Calls into the guest, all phases.
     pub calls: u64,
-    /// Time spent in those calls.
-    pub time: Duration,
     /// Calls that trapped.
     pub traps: u64,
     /// Calls that were stopped because they took too long.

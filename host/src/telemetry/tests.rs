@@ -52,7 +52,6 @@ fn busy() -> Arc<Telemetry> {
         vec![FilterRow {
             name: "router".into(),
             calls: 7,
-            time: Duration::from_micros(1500),
             traps: 1,
             timeouts: 0,
             failed_open: 0,
@@ -108,7 +107,6 @@ fn the_page_has_exactly_these_values() {
         r#"gpanel_proxy_upstream_connections_opened_total{backend="agent"} 2"#,
         r#"gpanel_proxy_upstream_connections_reused_total{backend="agent"} 2"#,
         r#"gpanel_proxy_filter_calls_total{filter="router"} 7"#,
-        r#"gpanel_proxy_filter_seconds_total{filter="router"} 0.0015"#,
         r#"gpanel_proxy_filter_instances{filter="router"} 2"#,
         r#"gpanel_proxy_reloads_total{kind="config",result="success"} 1"#,
         r#"gpanel_proxy_reloads_total{kind="filters",result="refused"} 1"#,
@@ -180,7 +178,7 @@ fn stats_add_up_the_workers() {
 }
 
 #[test]
-fn counting_a_request_costs_less_than_a_microsecond_or_two() {
+fn counting_a_request_is_cheap() {
     let telemetry = Telemetry::new(1);
     let record = record();
     let rounds = 20_000;
@@ -196,6 +194,5 @@ fn counting_a_request_costs_less_than_a_microsecond_or_two() {
         })
         .min()
         .unwrap();
-    eprintln!("counting a request: {best:?}");
     assert!(best < Duration::from_micros(2), "{best:?}");
 }

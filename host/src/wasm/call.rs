@@ -27,7 +27,10 @@ impl Guest {
         let result = match &instance.request_headers {
             Some(hook) => {
                 let call = hook.call_on_request_headers(&mut instance.store, http::request());
-                self.bounded(call).await
+                match self.wall_clock() {
+                    None => call.await,
+                    Some(limit) => Box::pin(within(limit, call)).await,
+                }
             }
             None => Ok(RequestVerdict::Next),
         };
@@ -49,28 +52,37 @@ impl Guest {
         let result = match &instance.response_headers {
             Some(hook) => {
                 let call = hook.call_on_response_headers(&mut instance.store, http::request(), http::response());
-                self.bounded(call).await
+                match self.wall_clock() {
+                    None => call.await,
+                    Some(limit) => Box::pin(within(limit, call)).await,
+                }
             }
             None => Ok(ResponseVerdict::Next),
         };
         self.finish(worker, instance, lent, result)
     }
 
+    /// An idle instance, or a new one.
     async fn take(&self, worker: WorkerId) -> Result<Instance, CallError> {
         let worker = worker.index();
-        let taken = self.instances.take(worker).await;
-        if let Some(counters) = self.instances.worker(worker) {
+        let counters = self.instances.worker(worker);
+        if let Some(counters) = counters {
             counters.called();
-            if let Err(error) = &taken {
-                counters.failed(error);
-            }
         }
-        taken
+        if let Some(instance) = self.instances.take_idle(worker) {
+            return Ok(instance);
+        }
+        // In a box, because it is large and the future of a call is moved about.
+        let made = Box::pin(self.instances.create(worker)).await;
+        if let (Some(counters), Err(error)) = (counters, &made) {
+            counters.failed(error);
+        }
+        made
     }
 
     /// CPU time bounds every call; one that can also wait (WASI polls) needs a bound on that.
-    async fn bounded<V>(&self, call: impl Future<Output = wasmtime::Result<V>>) -> wasmtime::Result<V> {
-        if self.instances.may_wait() { within(self.wall_clock, call).await } else { call.await }
+    fn wall_clock(&self) -> Option<Duration> {
+        self.instances.may_wait().then_some(self.wall_clock)
     }
 
     /// Gives the exchange back, and the instance to its pool if it may serve again.
@@ -110,8 +122,9 @@ fn lend(instance: &mut Instance, exchange: Box<Exchange>) -> Box<Exchange> {
     mem::replace(&mut instance.store.data_mut().exchange, exchange)
 }
 
-async fn within<V>(time: Duration, call: impl Future<Output = wasmtime::Result<V>>) -> wasmtime::Result<V> {
-    match tokio::time::timeout(time, call).await {
+/// In a box, so that calls without a limit are not larger for it.
+async fn within<V>(limit: Duration, call: impl Future<Output = wasmtime::Result<V>>) -> wasmtime::Result<V> {
+    match tokio::time::timeout(limit, call).await {
         Ok(result) => result,
         Err(_) => Err(Abort::CpuTime.into()),
     }

@@ -69,13 +69,8 @@ impl Instances {
         counters::sum(self.facts.counters.iter())
     }
 
-    /// An idle instance, or a new one.
-    pub(super) async fn take(&self, worker: usize) -> Result<Instance, CallError> {
-        let idle = self.idle.get(worker).and_then(|idle| idle.0.lock().pop());
-        match idle {
-            Some(instance) => Ok(instance),
-            None => self.create(worker).await,
-        }
+    pub(super) fn take_idle(&self, worker: usize) -> Option<Instance> {
+        self.idle.get(worker)?.0.lock().pop()
     }
 
     /// Makes an instance.

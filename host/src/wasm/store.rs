@@ -8,7 +8,7 @@ use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, Method};
 use wasmtime::{Store, UpdateDeadline};
 
-use crate::message::{Connection, Exchange, Priority, Protocol, RequestHead, RequestId, Scheme};
+use crate::message::{Connection, Exchange, Priority, Protocol, Provenance, RequestHead, RequestId, Scheme};
 
 use super::counters::WorkerCounters;
 use super::host::wasi::Wasi;
@@ -151,7 +151,8 @@ fn idle_exchange() -> Box<Exchange> {
     Box::new(Exchange {
         connection: Arc::clone(&NOBODY),
         client: NOBODY.peer,
-        id: RequestId(Box::default()),
+        id: RequestId(Arc::default()),
+        provenance: Provenance::direct(Authority::from_static("localhost")),
         early_data: false,
         request: RequestHead {
             method: Method::GET,

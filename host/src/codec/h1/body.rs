@@ -25,7 +25,7 @@ pub(super) struct RequestBody<IO> {
     decoder: Decoder,
 }
 
-impl<IO> RequestBody<IO> {
+impl<IO: AsyncRead> RequestBody<IO> {
     /// A request's body is never delimited by the end of the connection: that would be a length of zero.
     pub(super) fn new(receiver: Arc<Mutex<Receiver<IO>>>, framing: Framing) -> Self {
         let decoder = match framing {

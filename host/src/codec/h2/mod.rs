@@ -107,7 +107,9 @@ where
         .await;
         match event {
             Event::Request((request, respond)) => {
-                tokio::spawn(stream::serve(request, respond, Arc::clone(&shared), activity.begin()));
+                // Boxed before it is spawned: the runtime would move it several times.
+                let served = stream::serve(request, respond, Arc::clone(&shared), activity.begin());
+                tokio::spawn(Box::pin(served));
             }
             Event::Closed | Event::Phase(Phase::Stopping) => return Ok(()),
             Event::Failed(error) => return Err(error.into()),

@@ -16,6 +16,7 @@ use http_body::Body as _;
 use super::body::RequestBody;
 use crate::codec::activity::InProgress;
 use crate::codec::body_guard::{BodyGuard, Pace};
+use crate::codec::within::within;
 use crate::codec::{Service, Settings, request};
 use crate::message::{Body, Connection};
 
@@ -50,8 +51,8 @@ pub(super) async fn serve<S: Service>(
     } else {
         Body::stream(BodyGuard::new(RequestBody::new(stream, length), Pace::from(&shared.settings)))
     };
-    let handled = shared.service.handle(&shared.connection, Request::from_parts(parts, body), false);
-    if let Ok(response) = until_reset(&mut respond, handled).await {
+    let mut handled = pin!(shared.service.handle(&shared.connection, Request::from_parts(parts, body), false));
+    if let Ok(response) = until_reset(&mut respond, handled.as_mut()).await {
         // The client's going away in the middle needs no answer, and every other end was signalled to it.
         let _ = send(response, respond, &shared.settings).await;
     }
@@ -59,8 +60,7 @@ pub(super) async fn serve<S: Service>(
 }
 
 /// Runs `future`, and drops it when the client resets the stream: that cancels the upstream request too.
-async fn until_reset<T>(respond: &mut SendResponse<Bytes>, future: impl Future<Output = T>) -> Result<T, Gone> {
-    let mut future = pin!(future);
+async fn until_reset<F: Future>(respond: &mut SendResponse<Bytes>, mut future: Pin<&mut F>) -> Result<F::Output, Gone> {
     std::future::poll_fn(|cx| {
         if let Poll::Ready(value) = future.as_mut().poll(cx) {
             return Poll::Ready(Ok(value));
@@ -133,10 +133,10 @@ async fn send_data(stream: &mut SendStream<Bytes>, mut data: Bytes, ended: bool,
             stream.reserve_capacity(data.len());
             continue;
         }
-        match tokio::time::timeout(stall, std::future::poll_fn(|cx| stream.poll_capacity(cx))).await {
-            Ok(Some(Ok(_))) => {}
-            Ok(Some(Err(_)) | None) => return Err(Gone),
-            Err(_elapsed) => {
+        match within(stall, pin!(std::future::poll_fn(|cx| stream.poll_capacity(cx)))).await {
+            Some(Some(Ok(_))) => {}
+            Some(Some(Err(_)) | None) => return Err(Gone),
+            None => {
                 stream.send_reset(Reason::CANCEL);
                 return Err(Gone);
             }

@@ -16,6 +16,7 @@ use super::body::RequestBody;
 use super::transport::{self, RecvStream, SendStream, Stopped};
 use crate::codec::activity::InProgress;
 use crate::codec::body_guard::{BodyGuard, Pace};
+use crate::codec::within::within;
 use crate::codec::{Service, Settings, request};
 use crate::message::{Body, Connection};
 
@@ -47,11 +48,10 @@ struct Gone;
 /// Serves one stream from its request's head to the end of the response.
 pub(super) async fn serve<S: Service>(opened: Opened, shared: Arc<Shared<S>>) {
     let Opened { resolver, mut stopped, early_data, in_progress } = opened;
-    let resolved = tokio::time::timeout(shared.settings.request_head, resolver.resolve_request()).await;
-    let (request, mut stream) = match resolved {
-        Ok(Ok(resolved)) => resolved,
-        Ok(Err(error)) => return tracing::debug!(%error, "request stream ended before its request"),
-        Err(_elapsed) => return tracing::debug!("a request's head took too long"),
+    let (request, mut stream) = match within(shared.settings.request_head, pin!(resolver.resolve_request())).await {
+        Some(Ok(resolved)) => resolved,
+        Some(Err(error)) => return tracing::debug!(%error, "request stream ended before its request"),
+        None => return tracing::debug!("a request's head took too long"),
     };
     let (parts, ()) = request.into_parts();
     let length = match request::check(&parts) {
@@ -70,8 +70,8 @@ pub(super) async fn serve<S: Service>(opened: Opened, shared: Arc<Shared<S>>) {
         Ok(body) => body,
         Err(code) => return responder.abort(code),
     };
-    let handled = shared.service.handle(&shared.connection, Request::from_parts(parts, body), early_data);
-    if let Ok(response) = until_stopped(&mut stopped, handled).await {
+    let mut handled = pin!(shared.service.handle(&shared.connection, Request::from_parts(parts, body), early_data));
+    if let Ok(response) = until_stopped(&mut stopped, handled.as_mut()).await {
         // The client's going away in the middle needs no answer, and every other end was signalled to it.
         let _ = responder.send(response, &mut stopped, &shared.settings).await;
     }
@@ -121,8 +121,7 @@ fn poll_first(
 }
 
 /// Runs `future`, and drops it when the client stops the stream: that cancels the upstream request too.
-async fn until_stopped<T>(stopped: &mut Option<Stopped>, future: impl Future<Output = T>) -> Result<T, Gone> {
-    let mut future = pin!(future);
+async fn until_stopped<F: Future>(stopped: &mut Option<Stopped>, mut future: Pin<&mut F>) -> Result<F::Output, Gone> {
     std::future::poll_fn(|cx| {
         if let Poll::Ready(value) = future.as_mut().poll(cx) {
             return Poll::Ready(Ok(value));
@@ -158,14 +157,14 @@ impl Responder {
         parts.version = Version::HTTP_3;
         settings.advertise(&mut parts.headers);
         let head = self.stream.send_response(Response::from_parts(parts, ()));
-        let sent = tokio::time::timeout(settings.write_stall, head).await;
+        let sent = within(settings.write_stall, pin!(head)).await;
         self.settle(sent)?;
         match body {
             Body::Empty => {}
             Body::Full(bytes) => self.send_data(bytes).await?,
             streamed @ Body::Stream(_) => self.send_stream(streamed, stopped).await?,
         }
-        let finished = tokio::time::timeout(self.stall, self.stream.finish()).await;
+        let finished = within(self.stall, pin!(self.stream.finish())).await;
         self.settle(finished)?;
         self.ended = true;
         Ok(())
@@ -173,7 +172,8 @@ impl Responder {
 
     async fn send_stream(&mut self, mut body: Body, stopped: &mut Option<Stopped>) -> Result<(), Gone> {
         loop {
-            let frame = until_stopped(stopped, std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx))).await;
+            let next = pin!(std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)));
+            let frame = until_stopped(stopped, next).await;
             let Ok(frame) = frame else {
                 self.abort(Code::H3_REQUEST_CANCELLED);
                 return Err(Gone);
@@ -190,7 +190,7 @@ impl Responder {
                     Ok(data) => self.send_data(data).await?,
                     Err(frame) => {
                         if let Ok(trailers) = frame.into_trailers() {
-                            let sent = tokio::time::timeout(self.stall, self.stream.send_trailers(trailers)).await;
+                            let sent = within(self.stall, pin!(self.stream.send_trailers(trailers))).await;
                             return self.settle(sent);
                         }
                     }
@@ -202,25 +202,25 @@ impl Responder {
     async fn send_data(&mut self, mut data: Bytes) -> Result<(), Gone> {
         while !data.is_empty() {
             let piece = data.split_to(data.len().min(PIECE));
-            let sent = tokio::time::timeout(self.stall, self.stream.send_data(piece)).await;
+            let sent = within(self.stall, pin!(self.stream.send_data(piece))).await;
             self.settle(sent)?;
         }
         Ok(())
     }
 
     /// Turns the result of a write into the end of the stream, if it is one.
-    fn settle(&mut self, sent: Result<Result<(), StreamError>, tokio::time::error::Elapsed>) -> Result<(), Gone> {
+    fn settle(&mut self, sent: Option<Result<(), StreamError>>) -> Result<(), Gone> {
         let code = match sent {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(StreamError::HeaderTooBig { .. })) => {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(StreamError::HeaderTooBig { .. })) => {
                 tracing::debug!("the response's head is larger than the client takes");
                 Code::H3_INTERNAL_ERROR
             }
-            Ok(Err(error)) => {
+            Some(Err(error)) => {
                 tracing::debug!(%error, "response not sent");
                 Code::H3_REQUEST_CANCELLED
             }
-            Err(_elapsed) => {
+            None => {
                 tracing::debug!("the client does not read its response");
                 Code::H3_REQUEST_CANCELLED
             }

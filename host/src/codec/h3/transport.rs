@@ -10,6 +10,8 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -33,6 +35,8 @@ struct Shared {
     quic: quinn::Connection,
     resets: parking_lot::Mutex<Budget>,
     frame_limit: u64,
+    /// Streams opened by either side.
+    streams: Arc<AtomicU64>,
 }
 
 impl Shared {
@@ -59,14 +63,14 @@ pub(super) struct Connection {
 
 impl Connection {
     /// `frame_limit` bounds each frame but DATA.
-    pub(super) fn new(quic: quinn::Connection, frame_limit: u64) -> Self {
+    pub(super) fn new(quic: quinn::Connection, frame_limit: u64, streams: Arc<AtomicU64>) -> Self {
         let resets = parking_lot::Mutex::new(Budget::new(RESETS.0, RESETS.1));
         Self {
             accept_bi: accept_bi(quic.clone()),
             accept_uni: accept_uni(quic.clone()),
             open_uni: None,
             stopped: None,
-            shared: Arc::new(Shared { quic, resets, frame_limit }),
+            shared: Arc::new(Shared { quic, resets, frame_limit, streams }),
         }
     }
 
@@ -91,12 +95,14 @@ impl quic::Connection<Bytes> for Connection {
     fn poll_accept_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<RecvStream, ConnectionErrorIncoming>> {
         let stream = ready!(self.accept_uni.as_mut().poll(cx)).map_err(connection_error)?;
         self.accept_uni = accept_uni(self.shared.quic.clone());
+        self.shared.streams.fetch_add(1, Relaxed);
         Poll::Ready(Ok(RecvStream::new(stream, Arc::clone(&self.shared), Kind::Unidirectional)))
     }
 
     fn poll_accept_bidi(&mut self, cx: &mut Context<'_>) -> Poll<Result<BidiStream, ConnectionErrorIncoming>> {
         let (send, recv) = ready!(self.accept_bi.as_mut().poll(cx)).map_err(connection_error)?;
         self.accept_bi = accept_bi(self.shared.quic.clone());
+        self.shared.streams.fetch_add(1, Relaxed);
         let (stopped, shared) = (send.stopped(), Arc::clone(&self.shared));
         self.stopped = Some(Box::pin(async move {
             let stopped = stopped.await;
@@ -135,6 +141,7 @@ impl quic::OpenStreams<Bytes> for Connection {
         let stream = opened.map_err(|error| StreamErrorIncoming::ConnectionErrorIncoming {
             connection_error: connection_error(error),
         })?;
+        self.shared.streams.fetch_add(1, Relaxed);
         Poll::Ready(Ok(SendStream::new(stream, Arc::clone(&self.shared), Kind::Unidirectional)))
     }
 
