@@ -171,7 +171,7 @@ mod tests {
         let (sender, mut body) = guarded(500);
         for _ in 0..5 {
             sender.send(Bytes::from_static(b"x")).unwrap();
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            tokio::time::sleep(Duration::from_mins(1)).await;
             assert!(body.frame().await.unwrap().is_ok());
         }
     }

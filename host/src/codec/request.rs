@@ -1,6 +1,7 @@
 //! What HTTP/2 and HTTP/3 have in common when a request's head has come: the rules of their message format that
 //! `http::Request` can show (RFC 9113 section 8.2, RFC 9114 section 4.2). What the fields mean is the pipeline's.
 
+use http::Method;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 
@@ -16,6 +17,9 @@ pub(crate) enum Malformed {
     /// User information in `:authority`.
     #[error("user information in :authority")]
     UserInfo,
+    /// No `:scheme` or `:path`.
+    #[error("no :scheme or :path")]
+    Target,
     /// More or fewer bytes than `Content-Length` says.
     #[error("the body's length is not what content-length says")]
     Length,
@@ -44,6 +48,9 @@ pub(crate) fn check(parts: &Parts) -> Result<Option<u64>, Malformed> {
     }
     if parts.uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
         return Err(Malformed::UserInfo);
+    }
+    if parts.method != Method::CONNECT && (parts.uri.scheme().is_none() || parts.uri.path_and_query().is_none()) {
+        return Err(Malformed::Target);
     }
     content_length(headers)
 }
@@ -101,5 +108,6 @@ mod tests {
         assert_eq!(head("https://a/", &[("te", "trailers")]), Ok(None));
         assert_eq!(head("https://a/", &[("te", "gzip")]), Err(Malformed::ConnectionSpecific));
         assert_eq!(head("https://user@a/", &[]), Err(Malformed::UserInfo));
+        assert_eq!(head("a.example", &[]), Err(Malformed::Target));
     }
 }

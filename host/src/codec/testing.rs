@@ -152,7 +152,7 @@ pub(crate) fn settings() -> Settings {
     use std::time::Duration;
     Settings {
         request_head: Duration::from_secs(10),
-        keep_alive: Duration::from_secs(60),
+        keep_alive: Duration::from_mins(1),
         body_grace: Duration::from_secs(10),
         body_min_rate: 500,
         write_stall: Duration::from_secs(30),

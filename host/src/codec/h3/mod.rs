@@ -25,6 +25,8 @@ mod scan;
 mod stream;
 mod transport;
 
+pub(crate) use transport::SEND_WINDOW;
+
 /// How a connection ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

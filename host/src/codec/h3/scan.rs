@@ -41,6 +41,11 @@ impl Scan {
         }
     }
 
+    /// Whether the stream may end here.
+    pub(super) fn between_frames(&self) -> bool {
+        self.filled == 0 && self.payload == 0
+    }
+
     fn parse(&self) -> Option<(u64, u64)> {
         let (kind, rest) = integer(&self.header[..self.filled])?;
         let (length, _) = integer(rest)?;
@@ -73,6 +78,10 @@ mod tests {
             let mut scan = Scan::new(99);
             assert!(!stream.chunks(size).all(|chunk| scan.read(chunk)), "chunks of {size}");
         }
+        let mut scan = Scan::new(100);
+        let between: Vec<_> =
+            [0x01, 2, 0, 0, 0x00].iter().map(|byte| scan.read(&[*byte]) && scan.between_frames()).collect();
+        assert_eq!(between, [false, false, false, true, false]);
         let mut scan = Scan::new(1 << 20);
         assert!(!scan.read(&[0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]));
     }

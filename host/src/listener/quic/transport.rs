@@ -6,6 +6,7 @@ use std::time::Duration;
 use quinn::congestion::{BbrConfig, ControllerFactory, CubicConfig, NewRenoConfig};
 use quinn::{IdleTimeout, TransportConfig, VarInt};
 
+use crate::codec::h3::SEND_WINDOW;
 use crate::config::model::{CongestionControl, Quic};
 
 /// The size of a packet before the path's own is known (RFC 9000 section 14).
@@ -21,7 +22,8 @@ pub(super) fn config(quic: &Quic) -> TransportConfig {
         .stream_receive_window(quic.stream_window.into())
         // Unlimited by default: a hundred streams of a megabyte each, for every connection.
         .receive_window(quic.connection_window.into())
-        .send_window(u64::from(quic.connection_window).clamp(1 << 20, 8 << 20))
+        // Grows with the congestion window: see the HTTP/3 codec.
+        .send_window(*SEND_WINDOW.start())
         .max_idle_timeout(Some(idle_timeout(quic.max_idle_timeout)))
         .keep_alive_interval(quic.keep_alive_interval)
         // No QUIC datagrams: HTTP/3 requests do not use them, and their buffers would be free memory for anyone.

@@ -188,6 +188,57 @@ async fn a_header_section_over_the_limit_is_431_and_one_without_end_closes() {
     );
 }
 
+/// `POST /read` with one field section of static entries: `:method`, `:scheme`, `:path` and `:authority`.
+const HEAD: &[u8] = &[0x01, 8, 0x00, 0x00, 0xd4, 0xd7, 0xc1, 0x50, 0x01, b'a'];
+
+async fn closed_with(quic: &quinn::Connection) -> u64 {
+    let reason = tokio::time::timeout(Duration::from_secs(5), quic.closed()).await.unwrap();
+    match reason {
+        quinn::ConnectionError::ApplicationClosed(close) => close.error_code.into(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn broken_framing_closes_the_connection_with_its_code() {
+    let running = start(&config(1), Stub::new(|request, _| Box::pin(read_all(request))));
+    let data_cut_short = [HEAD, &[0x00, 10, 1, 2, 3]].concat();
+    let headers_cut_short = HEAD[..5].to_vec();
+    let after_trailers = [HEAD, &[0x00, 1, 1], &[0x01, 2, 0, 0], &[0x00, 1, 1]].concat();
+    let settings_on_a_request = vec![0x04, 0];
+    let http2_priority = vec![0x02, 0];
+    for (what, bytes, code) in [
+        ("DATA cut short", data_cut_short, Code::H3_FRAME_ERROR),
+        ("HEADERS cut short", headers_cut_short, Code::H3_FRAME_ERROR),
+        ("DATA after trailers", after_trailers, Code::H3_FRAME_UNEXPECTED),
+        ("SETTINGS", settings_on_a_request, Code::H3_FRAME_UNEXPECTED),
+        ("a frame of HTTP/2", http2_priority, Code::H3_FRAME_UNEXPECTED),
+    ] {
+        let (_endpoint, quic, _send) = connect(&running).await;
+        let (mut raw, _recv) = quic.open_bi().await.unwrap();
+        raw.write_all(&bytes).await.unwrap();
+        raw.finish().unwrap();
+        assert_eq!(closed_with(&quic).await, code.value(), "{what}");
+    }
+}
+
+async fn read_all(request: Request<Body>) -> Response<Body> {
+    let _ = http_body_util::BodyExt::collect(request.into_body()).await;
+    Response::new(Body::Empty)
+}
+
+#[tokio::test]
+async fn unidirectional_streams_without_frames_are_left_alone() {
+    let running = start(&config(1), Stub::echo());
+    let (_endpoint, quic, mut send) = connect(&running).await;
+    // A type that nobody knows, with what would be a huge frame.
+    let mut raw = quic.open_uni().await.unwrap();
+    raw.write_all(&[0x21, 0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]).await.unwrap();
+    let head = request(Method::GET, "/").body(()).unwrap();
+    assert!(exchange(&mut send, head, &[], None).await.is_ok());
+    assert!(quic.close_reason().is_none());
+}
+
 /// Tells when it is dropped.
 struct Told(mpsc::UnboundedSender<()>);
 

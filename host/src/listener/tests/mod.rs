@@ -105,6 +105,7 @@ struct Running {
     workers: Vec<JoinHandle<Result<(), ServeError>>>,
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "callers make it in place")]
 fn start(config: &Config, service: Stub) -> Running {
     let bound = bind(config).unwrap();
     let addresses = bound.addresses();
