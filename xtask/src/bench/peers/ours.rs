@@ -35,6 +35,7 @@ pub fn ours(workspace: &Workspace, profile: &str) -> Vec<Contender> {
             Contender {
                 name: name.to_owned(),
                 http3: true,
+                primed: true,
                 command: Box::new(move |site, ports, backend| {
                     command(name, chain, &binary, &guests, site, ports, backend)
                 }),
