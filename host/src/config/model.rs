@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::message::Target;
+
 /// The whole configuration, defaults filled in, names resolved.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -66,6 +68,8 @@ pub struct Proxy {
     pub trusted_proxies: Vec<IpNet>,
     /// How long requests in flight may go on after SIGTERM.
     pub drain_timeout: Duration,
+    /// Where a request goes that no filter gave a target; `None` answers 404.
+    pub default_backend: Option<Target>,
     /// Folder whose `NN-name.wasm` files join the chain by their number.
     pub filters_dir: Option<PathBuf>,
     /// Compiled filters are kept here between runs.
@@ -73,7 +77,7 @@ pub struct Proxy {
 }
 
 /// `[proxy.timeouts]`: how long a half-open state may last.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// From accept to the end of the TLS or QUIC handshake.
     pub tls_handshake: Duration,
@@ -107,7 +111,7 @@ pub struct Limits {
 }
 
 /// `[proxy.memory]`: upstream connections kept idle.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pool {
     /// Idle connections in total, over all workers and endpoints.
     pub max_idle: usize,
@@ -131,7 +135,7 @@ pub enum CongestionControl {
 }
 
 /// `[quic]` and `[quic.performance]`, merged.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quic {
     /// Whether the UDP side (and so HTTP/3) is served.
     pub enabled: bool,
@@ -184,7 +188,7 @@ pub enum Strategy {
 }
 
 /// One `[backends.NAME]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
     /// The name of the table.
     pub name: Arc<str>,
@@ -296,15 +300,18 @@ pub struct FilterEntry {
     pub sha256: Option<[u8; 32]>,
 }
 
+/// Line and column, both from 1.
+pub type Position = (usize, usize);
+
 /// Maps a path inside a filter's table back to the place in the file.
 #[derive(Clone, Debug, Default)]
 pub struct ConfigOrigin {
     /// The file, if the table came from one.
     pub file: Option<PathBuf>,
-    /// Line and column, both from 1, of the entry itself.
-    pub position: (usize, usize),
+    /// Where the entry itself stands; line 0 for the file as a whole.
+    pub position: Position,
     /// Line and column of each value, by its path (keys and indices).
-    pub values: Vec<(Vec<Box<str>>, (usize, usize))>,
+    pub values: Vec<(Vec<Box<str>>, Position)>,
 }
 
 /// Form of log lines.
@@ -341,7 +348,7 @@ pub struct Logging {
 }
 
 /// `[metrics]`: the admin listener.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
     /// Whether `/metrics` is served; `/health` and `/ready` always are.
     pub metrics: bool,
@@ -352,7 +359,7 @@ pub struct Admin {
 }
 
 /// TLS policy of the listeners.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsPolicy {
     /// Whether TLS 1.2 is accepted on TCP; QUIC is always 1.3.
     pub allow_tls12: bool,

@@ -5,12 +5,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
+use http::uri::Authority;
+
 use super::connection::Connection;
 use super::head::{RequestHead, ResponseHead};
 
 /// The id of a request: 32 lower-case hexadecimal digits, or what a trusted proxy in front sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestId(pub Box<str>);
+pub struct RequestId(pub Arc<str>);
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,6 +59,23 @@ impl Target {
     }
 }
 
+/// Who asked, as told to the upstream: what a trusted proxy in front said, and what this proxy saw.
+#[derive(Clone, Debug)]
+pub struct Provenance {
+    /// `X-Forwarded-For` of a trusted peer.
+    pub forwarded_for: Option<HeaderValue>,
+    /// `Forwarded` (RFC 7239) of a trusted peer.
+    pub forwarded: Option<HeaderValue>,
+    /// `X-Forwarded-Proto` of a trusted peer.
+    pub forwarded_proto: Option<HeaderValue>,
+    /// `X-Forwarded-Host` of a trusted peer.
+    pub forwarded_host: Option<HeaderValue>,
+    /// `Via` as it came, from whomever.
+    pub via: Option<HeaderValue>,
+    /// The authority that the client asked for, whatever filters make of it later.
+    pub authority: Authority,
+}
+
 /// What the filters see and change. It moves into the wasm store for the time of a call and out again, so it
 /// lives in a `Box`.
 pub struct Exchange {
@@ -65,6 +85,8 @@ pub struct Exchange {
     pub client: SocketAddr,
     /// The id of the request.
     pub id: RequestId,
+    /// Who asked, as the upstream will be told.
+    pub provenance: Provenance,
     /// Whether the request came in 0-RTT data (RFC 8470).
     pub early_data: bool,
     /// The request as the next filter, or the upstream, will see it.
@@ -83,4 +105,6 @@ pub struct Exchange {
     pub response: Option<ResponseHead>,
     /// How many filters the request entered: the response passes those, from the last to the first.
     pub depth: usize,
+    /// Positions of the chain, as bits, that this request did not enter: their response side is skipped too.
+    pub skipped: u128,
 }

@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -97,7 +98,7 @@ enum Event {
 
 type H3 = h3::server::Connection<transport::Connection, Bytes>;
 
-/// Serves one connection until it ends.
+/// Serves one connection until it ends. `streams` counts those that either side opens.
 ///
 /// # Errors
 /// The connection ended by something else than its regular close.
@@ -108,11 +109,12 @@ pub async fn serve<S: Service>(
     service: S,
     settings: Settings,
     drain: Drain,
+    streams: Arc<AtomicU64>,
 ) -> Result<(), Error> {
     let frame_limit = 4 * settings.max_header_size.max(16 * 1024) as u64;
     let mut builder = h3::server::builder();
     builder.max_field_section_size(settings.max_header_size as u64).send_grease(false);
-    let built = builder.build::<_, Bytes>(transport::Connection::new(quic.clone(), frame_limit));
+    let built = builder.build::<_, Bytes>(transport::Connection::new(quic.clone(), frame_limit, streams));
     let built = tokio::time::timeout(settings.request_head, built).await;
     let mut h3: H3 = match built.map_err(|_| Error::ControlStreams)? {
         Ok(h3) => h3,

@@ -17,6 +17,7 @@ use crate::codec::h3::Handshake;
 use crate::codec::{self, Service};
 use crate::message::connection::Tls;
 use crate::message::{Connection, Phase, Protocol, WorkerId};
+use stats::Registry;
 
 pub(super) mod route;
 pub mod stats;
@@ -204,8 +205,9 @@ async fn serve<S: Service>(mut connecting: Connecting, pending: Pending, context
         registry.insert(&quic);
     }
     let settings = context.settings.clone();
-    let served =
-        codec::h3::serve(quic.clone(), handshake, connection, context.service.clone(), settings, context.drain.clone());
+    let streams = registry.map(Registry::streams).unwrap_or_default();
+    let (service, drain) = (context.service.clone(), context.drain.clone());
+    let served = codec::h3::serve(quic.clone(), handshake, connection, service, settings, drain, streams);
     if let Err(error) = served.await {
         established.failed();
         tracing::debug!(%peer, %error, "HTTP/3 connection ended");

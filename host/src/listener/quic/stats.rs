@@ -5,6 +5,9 @@ use std::collections::HashMap;
 use std::ops::AddAssign;
 use std::time::Duration;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use parking_lot::Mutex;
 use quinn::ConnectionStats;
 
@@ -21,6 +24,8 @@ pub struct Totals {
     pub bytes_received: u64,
     /// System calls that sent datagrams; fewer than datagrams thanks to segmentation offload.
     pub sends: u64,
+    /// Streams opened by either side.
+    pub streams: u64,
     /// QUIC packets sent.
     pub packets_sent: u64,
     /// QUIC packets declared lost.
@@ -64,21 +69,29 @@ struct Inner {
 
 /// The connections of one worker.
 #[derive(Debug, Default)]
-pub struct Registry(Mutex<Inner>);
+pub struct Registry {
+    connections: Mutex<Inner>,
+    streams: Arc<AtomicU64>,
+}
 
 impl Registry {
     /// Adds a connection. It must be removed when it ends: the handle here keeps it from closing by itself.
     pub(crate) fn insert(&self, connection: &quinn::Connection) {
-        self.0.lock().live.insert(connection.stable_id(), connection.clone());
+        self.connections.lock().live.insert(connection.stable_id(), connection.clone());
     }
 
     /// Takes a connection out and keeps its sums.
     pub(crate) fn remove(&self, connection: &quinn::Connection) {
         let stats = connection.stats();
-        let mut inner = self.0.lock();
+        let mut inner = self.connections.lock();
         if inner.live.remove(&connection.stable_id()).is_some() {
             inner.ended += &stats;
         }
+    }
+
+    /// Counts the streams of all connections.
+    pub(crate) fn streams(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.streams)
     }
 
     /// Adds everything up. Locks each live connection for a moment.
@@ -86,7 +99,7 @@ impl Registry {
     pub fn snapshot(&self) -> Snapshot {
         // The handles are copied out first, so that no connection waits for this lock while it is asked.
         let (live, mut totals) = {
-            let inner = self.0.lock();
+            let inner = self.connections.lock();
             (inner.live.values().cloned().collect::<Vec<_>>(), inner.ended)
         };
         let mut rtt = Duration::ZERO;
@@ -95,6 +108,7 @@ impl Registry {
             rtt += stats.path.rtt;
             totals += &stats;
         }
+        totals.streams = self.streams.load(Ordering::Relaxed);
         let count = u32::try_from(live.len()).unwrap_or(u32::MAX);
         Snapshot { live: live.len(), totals, mean_rtt: (count > 0).then(|| rtt / count) }
     }

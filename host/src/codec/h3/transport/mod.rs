@@ -11,7 +11,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -45,6 +45,8 @@ struct Shared {
     quic: quinn::Connection,
     resets: parking_lot::Mutex<Budget>,
     frame_limit: u64,
+    /// Streams opened by either side.
+    streams: Arc<AtomicU64>,
     /// Bytes written since the send window was adjusted.
     written: AtomicUsize,
 }
@@ -84,14 +86,14 @@ pub(super) struct Connection {
 
 impl Connection {
     /// `frame_limit` bounds each frame but DATA.
-    pub(super) fn new(quic: quinn::Connection, frame_limit: u64) -> Self {
+    pub(super) fn new(quic: quinn::Connection, frame_limit: u64, streams: Arc<AtomicU64>) -> Self {
         let resets = parking_lot::Mutex::new(Budget::new(RESETS.0, RESETS.1));
         Self {
             accept_bi: accept_bi(quic.clone()),
             accept_uni: accept_uni(quic.clone()),
             open_uni: None,
             stopped: None,
-            shared: Arc::new(Shared { quic, resets, frame_limit, written: AtomicUsize::new(0) }),
+            shared: Arc::new(Shared { quic, resets, frame_limit, streams, written: AtomicUsize::new(0) }),
         }
     }
 
@@ -116,12 +118,14 @@ impl quic::Connection<Bytes> for Connection {
     fn poll_accept_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<RecvStream, ConnectionErrorIncoming>> {
         let stream = ready!(self.accept_uni.as_mut().poll(cx)).map_err(connection_error)?;
         self.accept_uni = accept_uni(self.shared.quic.clone());
+        self.shared.streams.fetch_add(1, Relaxed);
         Poll::Ready(Ok(RecvStream::new(stream, Arc::clone(&self.shared), Kind::Unidirectional)))
     }
 
     fn poll_accept_bidi(&mut self, cx: &mut Context<'_>) -> Poll<Result<BidiStream, ConnectionErrorIncoming>> {
         let (send, recv) = ready!(self.accept_bi.as_mut().poll(cx)).map_err(connection_error)?;
         self.accept_bi = accept_bi(self.shared.quic.clone());
+        self.shared.streams.fetch_add(1, Relaxed);
         let (stopped, shared) = (send.stopped(), Arc::clone(&self.shared));
         self.stopped = Some(Box::pin(async move {
             let stopped = stopped.await;
@@ -160,6 +164,7 @@ impl quic::OpenStreams<Bytes> for Connection {
         let stream = opened.map_err(|error| StreamErrorIncoming::ConnectionErrorIncoming {
             connection_error: connection_error(error),
         })?;
+        self.shared.streams.fetch_add(1, Relaxed);
         Poll::Ready(Ok(SendStream::new(stream, Arc::clone(&self.shared), Kind::Unidirectional)))
     }
 
