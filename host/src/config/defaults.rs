@@ -94,6 +94,9 @@ pub const ROUTING_RULES: [(&str, &str); 10] = [
     ("/assets/*", "static"),
 ];
 
+/// What the target `internal` answers about the proxy's health, wherever no rule says otherwise.
+pub const HEALTH_PATHS: [&str; 2] = ["/health", "/ready"];
+
 /// `[backends.*] timeout`.
 pub const BACKEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// `[backends.*] retries`.

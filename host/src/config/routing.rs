@@ -91,6 +91,7 @@ pub(super) fn read(routing: &Section<'_>, targets: &Targets<'_>) -> Option<Entry
     if rules.json.is_empty() {
         return None;
     }
+    rules.add_health();
     let config = json!({ "rules": rules.json });
     Some(Entry {
         filter: chain::section_filter(ROUTER, defaults::ROUTER_ORDER, config, rules.origin),
@@ -117,6 +118,17 @@ impl Rules<'_> {
     fn add_built_in(&mut self) {
         for (pattern, target) in defaults::ROUTING_RULES {
             self.json.push(json!({ "pattern": pattern, "target": target, "custom": false, "strip_prefix": false }));
+        }
+    }
+
+    /// The proxy's own health on the public listeners, unless a rule gives these paths to somebody else.
+    fn add_health(&mut self) {
+        for pattern in defaults::HEALTH_PATHS {
+            if self.json.iter().all(|rule| rule["pattern"] != pattern) {
+                self.json.push(
+                    json!({ "pattern": pattern, "target": INTERNAL, "custom": false, "strip_prefix": false }),
+                );
+            }
         }
     }
 

@@ -205,7 +205,7 @@ fn listeners_do_not_share_a_port() {
 fn without_routing_the_built_in_rules_hold() {
     let config = model("routing.custom = { \"/api/v2/*\" = \"agent\" }");
     let router = config.filters.iter().find(|filter| &*filter.name == "router").unwrap();
-    assert_eq!(router.config["rules"].as_array().unwrap().len(), 11);
+    assert_eq!(router.config["rules"].as_array().unwrap().len(), 11 + 2);
     let none = model("routing.rules = {}");
     assert!(none.filters.iter().all(|filter| &*filter.name != "router"));
 }

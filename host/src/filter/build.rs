@@ -164,7 +164,7 @@ fn filter(
     };
     let digest: [u8; 32] = Sha256::digest(&component).into();
     if entry.sha256.is_some_and(|wanted| wanted != digest) {
-        let found = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let found = hex(&digest);
         return Err(Problem::Digest { found });
     }
     let key = Key {
@@ -189,6 +189,11 @@ fn filter(
     Ok(Arc::new(Filter::new(Arc::clone(&entry.name), key, guest)))
 }
 
+fn hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or_default();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
 /// Reads a module; a file that is too large is not read to its end.
 fn read(path: &Path) -> Result<Arc<[u8]>, Problem> {
     let file = File::open(path)?;
@@ -210,9 +215,8 @@ fn explain(entry: &FilterEntry, problem: &Problem) -> FilterLoadError {
     };
     match problem {
         // The module is not to blame.
-        Problem::Load(LoadError::Config { path, message }) => {
-            let at = path.iter().map(|step| format!(".{step}")).collect::<String>();
-            error(entry, path, format!("filter {:?}: config{at}: {message}", entry.name))
+        Problem::Load(LoadError::Config { path, .. }) => {
+            error(entry, path, format!("filter {:?}: {problem}", entry.name))
         }
         Problem::Matcher(_) => error(entry, &[], format!("filter {:?}: {problem}", entry.name)),
         Problem::NoBuiltin | Problem::Unreadable(_) | Problem::Digest { .. } | Problem::Load(_) => {
@@ -232,9 +236,8 @@ fn error(entry: &FilterEntry, path: &[String], message: String) -> FilterLoadErr
 
 /// Where the value at `path` stands, or the closest table around it.
 fn place(origin: &ConfigOrigin, path: &[String]) -> (usize, usize) {
-    let is_prefix = |known: &[Box<str>]| {
-        known.len() <= path.len() && known.iter().zip(path).all(|(known, step)| **known == **step)
-    };
+    let is_prefix =
+        |known: &[Box<str>]| known.len() <= path.len() && known.iter().zip(path).all(|(known, step)| **known == **step);
     origin
         .values
         .iter()
@@ -255,7 +258,8 @@ mod tests {
             position: (3, 1),
             values: vec![(path(&["rules"]), (5, 1)), (path(&["rules", "1", "path"]), (7, 9)), (path(&["x"]), (9, 5))],
         };
-        let place_of = |steps: &[&str]| place(&origin, &steps.iter().map(|step| (*step).to_owned()).collect::<Vec<_>>());
+        let place_of =
+            |steps: &[&str]| place(&origin, &steps.iter().map(|step| (*step).to_owned()).collect::<Vec<_>>());
         assert_eq!(place_of(&["rules", "1", "path"]), (7, 9));
         assert_eq!(place_of(&["rules", "0", "path"]), (5, 1));
         assert_eq!(place_of(&["y"]), (3, 1));

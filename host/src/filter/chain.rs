@@ -38,8 +38,7 @@ impl Chain {
         let down = all
             .clone()
             .filter(|index| {
-                hooks(index).request_headers
-                    || (hooks(index).response_headers && positions[*index].is_conditional())
+                hooks(index).request_headers || (hooks(index).response_headers && positions[*index].is_conditional())
             })
             .collect();
         let up = all.rev().filter(|index| hooks(index).response_headers).collect();

@@ -91,6 +91,6 @@ mod tests {
         assert_eq!(warnings.is_due(now), Some(0));
         assert_eq!(warnings.is_due(now + Duration::from_millis(10)), None);
         assert_eq!(warnings.is_due(now + Duration::from_millis(999)), None);
-        assert_eq!(warnings.is_due(now + Duration::from_millis(1000)), Some(2));
+        assert_eq!(warnings.is_due(now + Duration::from_secs(1)), Some(2));
     }
 }

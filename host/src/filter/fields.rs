@@ -85,8 +85,8 @@ fn parse(header: Header, bytes: &mut usize) -> Result<(HeaderName, HeaderValue),
     }
     let name = parse_name(&header.name)?;
     // Takes the bytes as they are; refuses CR, LF, NUL and other control characters.
-    let value =
-        HeaderValue::from_maybe_shared(bytes::Bytes::from(header.value)).map_err(|_| Invalid::HeaderValue(name.clone()))?;
+    let value = HeaderValue::from_maybe_shared(bytes::Bytes::from(header.value))
+        .map_err(|_| Invalid::HeaderValue(name.clone()))?;
     Ok((name, value))
 }
 

@@ -122,11 +122,7 @@ impl Position {
     }
 
     /// Calls the request hook.
-    pub(super) async fn request(
-        &self,
-        worker: WorkerId,
-        mut exchange: Box<Exchange>,
-    ) -> (Box<Exchange>, RequestStep) {
+    pub(super) async fn request(&self, worker: WorkerId, mut exchange: Box<Exchange>) -> (Box<Exchange>, RequestStep) {
         let Occupant::Filter(filter) = &self.occupant else { return (exchange, RequestStep::Skipped) };
         let Some(entry) = filter.breaker.enter() else {
             let step = self.refused(filter).map_or(RequestStep::Skipped, RequestStep::Failed);
@@ -265,7 +261,11 @@ impl Position {
 impl Filter {
     fn opened(&self, opened: bool) {
         if opened {
-            tracing::warn!(component = "filter", filter = &*self.name, "filter keeps failing: it is not entered for a while");
+            tracing::warn!(
+                component = "filter",
+                filter = &*self.name,
+                "filter keeps failing: it is not entered for a while"
+            );
         }
     }
 }

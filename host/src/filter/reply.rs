@@ -41,8 +41,9 @@ mod tests {
 
     #[test]
     fn the_proxy_says_how_long_it_is() {
-        let (head, body) = parse(reply(401, &[("WWW-Authenticate", "Bearer"), ("set-cookie", "a"), ("set-cookie", "b")], "no"))
-            .unwrap();
+        let (head, body) =
+            parse(reply(401, &[("WWW-Authenticate", "Bearer"), ("set-cookie", "a"), ("set-cookie", "b")], "no"))
+                .unwrap();
         assert_eq!(head.status, StatusCode::UNAUTHORIZED);
         assert_eq!(head.headers["content-length"], "2");
         assert_eq!(head.headers["www-authenticate"], "Bearer");

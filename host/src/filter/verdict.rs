@@ -93,11 +93,7 @@ pub(super) fn edit_request(exchange: &mut Exchange, edits: RequestEdits) -> Resu
 }
 
 /// Checks and applies what a response filter changes.
-pub(super) fn edit_response(
-    exchange: &mut Exchange,
-    body: &mut Body,
-    edits: ResponseEdits,
-) -> Result<(), Invalid> {
+pub(super) fn edit_response(exchange: &mut Exchange, body: &mut Body, edits: ResponseEdits) -> Result<(), Invalid> {
     let headers = fields::parse_edits(edits.headers)?;
     let status = edits.status.map(parse_status).transpose()?;
     check_tags(&edits.tags)?;

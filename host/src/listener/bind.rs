@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::limits::Listener;
 use super::quic::route::Routes;
 use crate::config::model::Config;
 use crate::message::WorkerId;
+use crate::telemetry::Listener;
 
 /// Connections that the kernel may hold for us before they are accepted.
 const BACKLOG: i32 = 4096;

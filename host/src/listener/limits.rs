@@ -10,40 +10,7 @@ use parking_lot::Mutex;
 
 use crate::listener::quic::stats::Registry;
 use crate::message::{Protocol, WorkerId};
-
-/// Which listener a connection came in on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Listener {
-    /// UDP: HTTP/3.
-    Quic,
-    /// TCP with TLS: HTTP/2 and HTTP/1.1.
-    Tls,
-    /// Cleartext TCP: HTTP/1.1 and h2c.
-    Http,
-}
-
-impl Listener {
-    /// Every listener, in the order of its counters.
-    pub const ALL: [Self; 3] = [Self::Quic, Self::Tls, Self::Http];
-
-    /// The label of logs and metrics.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Quic => "quic",
-            Self::Tls => "tls",
-            Self::Http => "http",
-        }
-    }
-
-    fn index(self) -> usize {
-        match self {
-            Self::Quic => 0,
-            Self::Tls => 1,
-            Self::Http => 2,
-        }
-    }
-}
+use crate::telemetry::{ConnectionFailure, ConnectionToken, Listener, Telemetry};
 
 /// Why a connection was not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,35 +23,9 @@ pub enum Refusal {
     Address,
 }
 
-/// Connections of one listener.
-#[derive(Debug, Default)]
-pub struct ListenerCounters {
-    /// Let in so far.
-    pub accepted: AtomicU64,
-    /// Turned away because of `max_connections`.
-    pub refused_total: AtomicU64,
-    /// Turned away because of `max_connections_per_ip`.
-    pub refused_address: AtomicU64,
-    /// Ended before their handshake did: bad, too slow, or given up by the client.
-    pub handshakes_failed: AtomicU64,
-}
-
-/// Connections that speak one protocol, counted once the handshake is done.
-#[derive(Debug, Default)]
-pub struct ProtocolCounters {
-    /// Open now.
-    pub active: AtomicU64,
-    /// Opened so far.
-    pub total: AtomicU64,
-    /// Ended by an error: broken framing, an attack's limits, a lost network.
-    pub failed: AtomicU64,
-}
-
-/// Everything that the listeners count. Touched once or twice per connection, never per request.
+/// What QUIC alone has to count.
 #[derive(Debug, Default)]
 pub struct Counters {
-    listeners: [ListenerCounters; 3],
-    protocols: [ProtocolCounters; 3],
     quic: Box<[Registry]>,
     /// QUIC handshakes in progress.
     pub quic_handshakes: AtomicUsize,
@@ -101,22 +42,6 @@ impl Counters {
         Self { quic: (0..workers).map(|_| Registry::default()).collect(), ..Self::default() }
     }
 
-    /// The counters of one listener.
-    #[must_use]
-    pub fn listener(&self, listener: Listener) -> &ListenerCounters {
-        &self.listeners[listener.index()]
-    }
-
-    /// The counters of one protocol.
-    #[must_use]
-    pub fn protocol(&self, protocol: Protocol) -> &ProtocolCounters {
-        &self.protocols[match protocol {
-            Protocol::Http1 => 0,
-            Protocol::Http2 => 1,
-            Protocol::Http3 => 2,
-        }]
-    }
-
     /// The QUIC connections of one worker; `None` for a worker that does not exist.
     #[must_use]
     pub fn quic(&self, worker: WorkerId) -> Option<&Registry> {
@@ -131,25 +56,26 @@ impl Counters {
 }
 
 /// Bounds the open connections. Shared by all workers.
-#[derive(Debug)]
 pub struct ConnectionLimits {
     max: usize,
     max_per_address: Option<usize>,
     open: AtomicUsize,
     by_address: Mutex<HashMap<IpAddr, usize>>,
     counters: Counters,
+    telemetry: Arc<Telemetry>,
 }
 
 impl ConnectionLimits {
     /// `max` connections over all listeners, `max_per_address` from one address if given.
     #[must_use]
-    pub fn new(max: usize, max_per_address: Option<usize>, workers: usize) -> Arc<Self> {
+    pub fn new(max: usize, max_per_address: Option<usize>, telemetry: Arc<Telemetry>) -> Arc<Self> {
         Arc::new(Self {
             max,
             max_per_address,
             open: AtomicUsize::new(0),
             by_address: Mutex::new(HashMap::new()),
-            counters: Counters::new(workers),
+            counters: Counters::new(telemetry.workers().len()),
+            telemetry,
         })
     }
 
@@ -169,11 +95,11 @@ impl ConnectionLimits {
     ///
     /// # Errors
     /// A limit is reached; the refusal is counted here.
-    pub fn admit(self: &Arc<Self>, listener: Listener, peer: IpAddr) -> Result<Permit, Refusal> {
-        let counters = self.counters.listener(listener);
+    pub fn admit(self: &Arc<Self>, worker: WorkerId, listener: Listener, peer: IpAddr) -> Result<Permit, Refusal> {
+        let refused = || self.telemetry.worker(worker).connection_failed(listener, ConnectionFailure::Limit);
         if self.open.fetch_add(1, Relaxed) >= self.max {
             self.open.fetch_sub(1, Relaxed);
-            counters.refused_total.fetch_add(1, Relaxed);
+            refused();
             return Err(Refusal::Total);
         }
         let key = match self.max_per_address {
@@ -184,15 +110,14 @@ impl ConnectionLimits {
                 let open = by_address.entry(key).or_insert(0);
                 if *open >= max {
                     self.open.fetch_sub(1, Relaxed);
-                    counters.refused_address.fetch_add(1, Relaxed);
+                    refused();
                     return Err(Refusal::Address);
                 }
                 *open += 1;
                 Some(key)
             }
         };
-        counters.accepted.fetch_add(1, Relaxed);
-        Ok(Permit { limits: Arc::clone(self), key })
+        Ok(Permit { limits: Arc::clone(self), worker, listener, key })
     }
 }
 
@@ -205,20 +130,23 @@ fn address_key(peer: IpAddr) -> IpAddr {
 }
 
 /// One open connection's place within the limits.
-#[derive(Debug)]
 pub struct Permit {
     limits: Arc<ConnectionLimits>,
+    worker: WorkerId,
+    listener: Listener,
     key: Option<IpAddr>,
 }
 
 impl Permit {
-    /// Counts the connection under its protocol until the guard goes.
+    /// Counts the connection under its protocol until the token goes.
     #[must_use]
-    pub fn established(&self, protocol: Protocol) -> Established {
-        let counters = self.limits.counters.protocol(protocol);
-        counters.active.fetch_add(1, Relaxed);
-        counters.total.fetch_add(1, Relaxed);
-        Established { limits: Arc::clone(&self.limits), protocol }
+    pub fn established(&self, protocol: Protocol) -> ConnectionToken {
+        self.limits.telemetry.connection(self.worker, protocol)
+    }
+
+    /// Counts that the connection ended otherwise than it should.
+    pub fn failed(&self, failure: ConnectionFailure) {
+        self.limits.telemetry.worker(self.worker).connection_failed(self.listener, failure);
     }
 
     /// The counters.
@@ -243,29 +171,11 @@ impl Drop for Permit {
     }
 }
 
-/// A connection past its handshake.
-#[derive(Debug)]
-pub struct Established {
-    limits: Arc<ConnectionLimits>,
-    protocol: Protocol,
-}
-
-impl Established {
-    /// Notes that the connection ended by an error.
-    pub fn failed(&self) {
-        self.limits.counters.protocol(self.protocol).failed.fetch_add(1, Relaxed);
-    }
-}
-
-impl Drop for Established {
-    fn drop(&mut self) {
-        self.limits.counters.protocol(self.protocol).active.fetch_sub(1, Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const WORKER: WorkerId = WorkerId(0);
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -273,24 +183,24 @@ mod tests {
 
     #[test]
     fn the_total_holds_and_frees() {
-        let limits = ConnectionLimits::new(2, None, 1);
-        let first = limits.admit(Listener::Tls, ip("192.0.2.1")).unwrap();
-        let _second = limits.admit(Listener::Http, ip("192.0.2.1")).unwrap();
-        assert_eq!(limits.admit(Listener::Quic, ip("192.0.2.2")).unwrap_err(), Refusal::Total);
-        assert_eq!(limits.counters().listener(Listener::Quic).refused_total.load(Relaxed), 1);
+        let limits = ConnectionLimits::new(2, None, Telemetry::new(1));
+        let first = limits.admit(WORKER, Listener::Tls, ip("192.0.2.1")).unwrap();
+        let _second = limits.admit(WORKER, Listener::Http, ip("192.0.2.1")).unwrap();
+        assert_eq!(limits.admit(WORKER, Listener::Quic, ip("192.0.2.2")).err(), Some(Refusal::Total));
+        assert_eq!(limits.telemetry.worker(WORKER).failed(Listener::Quic, ConnectionFailure::Limit), 1);
         drop(first);
-        assert!(limits.admit(Listener::Quic, ip("192.0.2.2")).is_ok());
+        assert!(limits.admit(WORKER, Listener::Quic, ip("192.0.2.2")).is_ok());
         assert_eq!(limits.open(), 1);
     }
 
     #[test]
     fn an_address_has_its_own_limit_and_ipv6_counts_by_network() {
-        let limits = ConnectionLimits::new(100, Some(1), 1);
-        let held = limits.admit(Listener::Tls, ip("2001:db8::1")).unwrap();
-        assert_eq!(limits.admit(Listener::Tls, ip("2001:db8::2")).unwrap_err(), Refusal::Address);
-        assert!(limits.admit(Listener::Tls, ip("2001:db8:0:1::1")).is_ok());
-        let mapped = limits.admit(Listener::Tls, ip("::ffff:192.0.2.1")).unwrap();
-        assert_eq!(limits.admit(Listener::Tls, ip("192.0.2.1")).unwrap_err(), Refusal::Address);
+        let limits = ConnectionLimits::new(100, Some(1), Telemetry::new(1));
+        let held = limits.admit(WORKER, Listener::Tls, ip("2001:db8::1")).unwrap();
+        assert_eq!(limits.admit(WORKER, Listener::Tls, ip("2001:db8::2")).err(), Some(Refusal::Address));
+        assert!(limits.admit(WORKER, Listener::Tls, ip("2001:db8:0:1::1")).is_ok());
+        let mapped = limits.admit(WORKER, Listener::Tls, ip("::ffff:192.0.2.1")).unwrap();
+        assert_eq!(limits.admit(WORKER, Listener::Tls, ip("192.0.2.1")).err(), Some(Refusal::Address));
         drop((held, mapped));
         assert_eq!(limits.open(), 0);
         assert!(limits.by_address.lock().is_empty());
@@ -298,16 +208,14 @@ mod tests {
 
     #[test]
     fn protocols_are_counted_while_they_last() {
-        let limits = ConnectionLimits::new(10, None, 1);
-        let permit = limits.admit(Listener::Tls, ip("192.0.2.1")).unwrap();
-        let established = permit.established(Protocol::Http2);
-        established.failed();
-        let counters = limits.counters().protocol(Protocol::Http2);
-        assert_eq!(counters.active.load(Relaxed), 1);
-        drop(established);
-        assert_eq!(
-            (counters.active.load(Relaxed), counters.total.load(Relaxed), counters.failed.load(Relaxed)),
-            (0, 1, 1)
-        );
+        let limits = ConnectionLimits::new(10, None, Telemetry::new(1));
+        let permit = limits.admit(WORKER, Listener::Tls, ip("192.0.2.1")).unwrap();
+        let token = permit.established(Protocol::Http2);
+        permit.failed(ConnectionFailure::Protocol);
+        let counters = limits.telemetry.worker(WORKER);
+        assert_eq!(counters.active(Protocol::Http2), 1);
+        drop(token);
+        assert_eq!((counters.active(Protocol::Http2), counters.opened(Protocol::Http2)), (0, 1));
+        assert_eq!(counters.failed(Listener::Tls, ConnectionFailure::Protocol), 1);
     }
 }

@@ -15,6 +15,7 @@ use crate::codec::{self, Service};
 use crate::config::model::{Config, Quic};
 use crate::message::{Drain, Phase};
 use crate::pipeline::Pipeline;
+use crate::telemetry::Listener;
 
 mod bind;
 pub mod certs;
@@ -27,7 +28,7 @@ pub mod tls;
 mod validity;
 
 pub use bind::{Addresses, BindError, Bound, WorkerSockets, bind};
-use limits::{ConnectionLimits, Listener};
+use limits::ConnectionLimits;
 
 /// What a worker's listeners need.
 pub struct Context<S = Pipeline> {

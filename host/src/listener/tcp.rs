@@ -7,7 +7,6 @@ use std::future::Future;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -17,11 +16,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use super::limits::{Listener, Permit};
+use super::limits::Permit;
 use super::{Context, Open};
 use crate::codec::{self, Service};
 use crate::message::connection::Tls;
 use crate::message::{Connection, Phase, Protocol};
+use crate::telemetry::{ConnectionFailure, Listener};
 
 /// The first bytes of an HTTP/2 connection (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -58,6 +58,15 @@ pub(super) async fn accept<S: Service>(listener: TcpListener, kind: Listener, co
     }
 }
 
+/// Why a connection did not come to its first request.
+fn failure(error: &io::Error) -> ConnectionFailure {
+    match error.kind() {
+        io::ErrorKind::TimedOut => ConnectionFailure::Timeout,
+        io::ErrorKind::InvalidData => ConnectionFailure::Handshake,
+        _ => ConnectionFailure::Transport,
+    }
+}
+
 /// EMFILE, ENFILE, ENOBUFS, ENOMEM.
 fn out_of_resources(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12))
@@ -65,7 +74,7 @@ fn out_of_resources(error: &io::Error) -> bool {
 
 fn admit<S: Service>(stream: TcpStream, peer: SocketAddr, kind: Listener, context: &Arc<Context<S>>, open: &Open) {
     let peer = super::canonical(peer);
-    let permit = match context.connections.admit(kind, peer.ip()) {
+    let permit = match context.connections.admit(context.service.worker(), kind, peer.ip()) {
         Ok(permit) => permit,
         Err(refusal) => {
             tracing::debug!(listener = kind.label(), %peer, %refusal, "connection refused");
@@ -76,7 +85,7 @@ fn admit<S: Service>(stream: TcpStream, peer: SocketAddr, kind: Listener, contex
     tokio::spawn(async move {
         let served = serve(stream, peer, kind, &context, &permit).await;
         if let Err(error) = served {
-            context.connections.counters().listener(kind).handshakes_failed.fetch_add(1, Relaxed);
+            permit.failed(failure(&error));
             tracing::debug!(listener = kind.label(), %peer, %error, "connection ended before its first request");
         }
         drop((permit, open));
@@ -152,7 +161,7 @@ where
     S: Service,
 {
     let protocol = connection.protocol;
-    let established = permit.established(protocol);
+    let _established = permit.established(protocol);
     let settings =
         if connection.tls.is_some() { context.settings.clone() } else { context.settings.clone().cleartext() };
     let (service, drain) = (context.service.clone(), context.drain.clone());
@@ -162,7 +171,7 @@ where
         Protocol::Http2 => {
             let peer = connection.peer;
             if let Err(error) = codec::h2::serve(io, prefix, connection, service, settings, drain).await {
-                established.failed();
+                permit.failed(ConnectionFailure::Protocol);
                 tracing::debug!(%peer, %error, "HTTP/2 connection ended");
             }
         }

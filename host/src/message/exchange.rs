@@ -76,6 +76,21 @@ pub struct Provenance {
     pub authority: Authority,
 }
 
+impl Provenance {
+    /// A client that came by itself, without a proxy in front.
+    #[must_use]
+    pub fn direct(authority: Authority) -> Self {
+        Self {
+            forwarded_for: None,
+            forwarded: None,
+            forwarded_proto: None,
+            forwarded_host: None,
+            via: None,
+            authority,
+        }
+    }
+}
+
 /// What the filters see and change. It moves into the wasm store for the time of a call and out again, so it
 /// lives in a `Box`.
 pub struct Exchange {

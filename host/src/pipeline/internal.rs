@@ -1,4 +1,4 @@
-//! The target `internal`: what the proxy itself answers under `/api`. Reads counters and decides nothing.
+//! The target `internal`: what the proxy itself answers: `/api/stats`, `/health`, `/ready`. Reads counters and decides nothing.
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
@@ -7,28 +7,48 @@ use http::{Method, StatusCode};
 use crate::message::reply::json_error;
 use crate::message::{Body, RequestHead, RequestId, ResponseHead};
 use crate::telemetry::Telemetry;
+use crate::telemetry::health::{Audience, health_body, ready_body};
 
 /// Answers a request that the chain sent to `internal`.
 #[must_use]
 pub fn serve(telemetry: &Telemetry, request: &RequestHead, id: Option<&RequestId>) -> (ResponseHead, Body) {
-    if request.path_and_query.path() != "/api/stats" {
-        return json_error(StatusCode::NOT_FOUND, "not_found", "There is no such endpoint.", id);
-    }
+    let endpoint: fn(&Telemetry) -> Option<(StatusCode, Vec<u8>)> = match request.path_and_query.path() {
+        "/api/stats" => stats,
+        "/health" => health,
+        "/ready" => ready,
+        _ => return json_error(StatusCode::NOT_FOUND, "not_found", "There is no such endpoint.", id),
+    };
     if request.method != Method::GET && request.method != Method::HEAD {
         let (mut head, body) =
             json_error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Only GET and HEAD are served.", id);
         head.headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return (head, body);
     }
-    match serde_json::to_vec(&telemetry.stats()) {
-        Ok(text) => json(text, &request.method),
-        Err(_) => json_error(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "The proxy failed.", id),
+    match endpoint(telemetry) {
+        Some((status, text)) => json(status, text, &request.method),
+        None => json_error(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "The proxy failed.", id),
     }
 }
 
-fn json(mut text: Vec<u8>, method: &Method) -> (ResponseHead, Body) {
+fn stats(telemetry: &Telemetry) -> Option<(StatusCode, Vec<u8>)> {
+    let mut text = serde_json::to_vec(&telemetry.stats()).ok()?;
     text.push(b'\n');
-    let mut head = ResponseHead::new(StatusCode::OK);
+    Some((StatusCode::OK, text))
+}
+
+/// As on the admin listener, without what only the operator should know.
+fn health(telemetry: &Telemetry) -> Option<(StatusCode, Vec<u8>)> {
+    Some((StatusCode::OK, health_body(telemetry, Audience::Public).into_bytes()))
+}
+
+fn ready(telemetry: &Telemetry) -> Option<(StatusCode, Vec<u8>)> {
+    let (ready, text) = ready_body(telemetry, Audience::Public);
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Some((status, text.into_bytes()))
+}
+
+fn json(status: StatusCode, text: Vec<u8>, method: &Method) -> (ResponseHead, Body) {
+    let mut head = ResponseHead::new(status);
     head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     head.headers.insert(CONTENT_LENGTH, HeaderValue::from(text.len()));
     head.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

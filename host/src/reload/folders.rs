@@ -23,12 +23,20 @@ const MAX_LINKS: usize = 16;
 /// Stands for every name in the drop-in folder; no file is called that.
 const ENTRIES: &str = "*";
 
+/// Tells a folder from a new one of the same name, and from itself before its entries changed: device, inode,
+/// and time of change, because a new folder likes to take the inode of the one that was removed.
+type Identity = (u64, u64, i64, i64);
+
+fn identity(folder: &Path) -> Option<Identity> {
+    fs::metadata(folder).ok().map(|found| (found.dev(), found.ino(), found.ctime(), found.ctime_nsec()))
+}
+
 /// The watched folders.
 pub(super) struct Folders {
     /// `None` where the system gives no more watchers.
     watcher: Option<INotifyWatcher>,
-    /// Device and inode tell a folder from a new one of the same name.
-    watched: BTreeMap<PathBuf, Option<(u64, u64)>>,
+    /// What each looked like when it was named last.
+    watched: BTreeMap<PathBuf, Option<Identity>>,
     places: Arc<Mutex<BTreeSet<PathBuf>>>,
     events: mpsc::Sender<()>,
 }
@@ -66,16 +74,17 @@ impl Folders {
             // Its entries are places of their own, whatever their names.
             collect(&folder.join(ENTRIES), &mut places);
         }
-        let identity = |folder: &PathBuf| fs::metadata(folder).ok().map(|found| (found.dev(), found.ino()));
         let folders = places.iter().filter_map(|place| existing_parent(place));
         let folders: BTreeMap<_, _> = folders.map(|folder| (folder.clone(), identity(&folder))).collect();
         for gone in self.watched.keys().filter(|folder| !folders.contains_key(*folder)) {
             // It may be gone altogether.
             let _ = watcher.unwatch(gone);
         }
-        for (folder, identity) in &folders {
-            if self.watched.get(folder) != Some(identity)
-                && let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive)
+        // All of them, each time: when notify hears that a folder was removed, it also forgets the new one of that
+        // name, should that one be watched already.
+        for folder in folders.keys() {
+            if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive)
+                && !self.watched.contains_key(folder)
             {
                 let folder = folder.display();
                 tracing::warn!(component = "server", %error, %folder, "folder cannot be watched: reload with SIGHUP");

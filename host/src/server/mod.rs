@@ -57,8 +57,8 @@ pub fn run(loaded: Loaded, overrides: Overrides) -> anyhow::Result<ExitCode> {
     telemetry.set_generation(1);
 
     let bound = listener::bind(&config)?;
-    let connections =
-        ConnectionLimits::new(config.proxy.max_connections, config.limits.max_connections_per_ip, config.proxy.workers);
+    let per_address = config.limits.max_connections_per_ip;
+    let connections = ConnectionLimits::new(config.proxy.max_connections, per_address, Arc::clone(&telemetry));
     worker::register_sources(&telemetry, &connections, &shared);
     let (control, signal) = drain();
 

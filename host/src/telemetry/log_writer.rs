@@ -7,9 +7,8 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
-use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
@@ -20,7 +19,7 @@ use crate::config::model::LogOutput;
 /// Buffers; a thread keeps to one, so that threads seldom meet.
 const SHARDS: usize = 8;
 /// Bytes that one buffer takes before lines are dropped.
-const SHARD_BYTES: usize = 256 * 1024;
+const SHARD_BYTES: usize = 1024 * 1024;
 /// How long the first line of a batch may wait for others.
 const LINGER: Duration = Duration::from_millis(20);
 /// How long the end of the process waits for the last lines to be read by somebody.

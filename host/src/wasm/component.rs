@@ -119,8 +119,8 @@ const POLL: &str = "wasi:io/poll@";
 impl Linked {
     /// Compiles and links.
     pub(super) fn new(engine: &Engine, bytes: &[u8]) -> Result<Self, LoadError> {
-        let component =
-            Component::from_binary(engine.wasmtime(), bytes).map_err(|error| LoadError::Invalid(format!("{error:#}")))?;
+        let component = Component::from_binary(engine.wasmtime(), bytes)
+            .map_err(|error| LoadError::Invalid(format!("{error:#}")))?;
         let may_wait = component.component_type().imports(engine.wasmtime()).any(|(name, _)| name.starts_with(POLL));
         let pre =
             engine.linker().instantiate_pre(&component).map_err(|error| LoadError::Import(format!("{error:#}")))?;

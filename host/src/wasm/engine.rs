@@ -2,7 +2,7 @@
 //!
 //! Where the settings come from: they were measured one by one; each comment says what it buys.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -36,14 +36,6 @@ pub struct EngineOptions {
 /// Why there is no engine.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// The folder for compiled code can't be used.
-    #[error("cache_dir {dir:?}: {message}")]
-    Cache {
-        /// The folder.
-        dir: PathBuf,
-        /// Why not.
-        message: String,
-    },
     /// The system did not give what the engine needs, for example addresses.
     #[error("the WebAssembly engine cannot start: {0}")]
     Engine(String),
@@ -71,8 +63,9 @@ struct Inner {
 impl Engine {
     /// Starts an engine.
     pub fn new(options: EngineOptions) -> Result<Self, EngineError> {
-        let cache = options.cache_dir.map(open_cache).transpose()?;
-        let workers = options.workers.max(1);
+        let EngineOptions { workers, cache_dir } = options;
+        let cache = cache_dir.as_deref().and_then(open_cache);
+        let workers = workers.max(1);
         let engine = with_as_many_slots_as_possible(workers, cache.as_ref())?;
         let mut linker = Linker::new(&engine);
         host::add_to_linker(&mut linker).map_err(|error| EngineError::Engine(format!("{error:#}")))?;
@@ -100,12 +93,19 @@ impl Engine {
     }
 }
 
-fn open_cache(dir: PathBuf) -> Result<Cache, EngineError> {
+/// A folder that can't be used (read-only, somebody else's) costs time at the next start, and nothing else.
+fn open_cache(dir: &Path) -> Option<Cache> {
     // The cache wants a path from the root.
-    let absolute = std::path::absolute(&dir).unwrap_or_else(|_| dir.clone());
+    let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
     let mut config = CacheConfig::new();
     config.with_directory(absolute);
-    Cache::new(config).map_err(|error| EngineError::Cache { dir, message: format!("{error:#}") })
+    match Cache::new(config) {
+        Ok(cache) => Some(cache),
+        Err(error) => {
+            tracing::warn!(component = "wasm", dir = %dir.display(), "compiled filters are not kept: {error:#}");
+            None
+        }
+    }
 }
 
 /// A system may limit a process's addresses (`ulimit -v`, a container): then there is room for fewer instances.

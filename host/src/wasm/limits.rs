@@ -11,7 +11,7 @@ pub const MAX_MEMORY: usize = 1 << 30;
 /// Elements of all tables of an instance together.
 pub(super) const MAX_TABLE_ELEMENTS: usize = 100_000;
 /// How long compiling and configuring one filter may take before it counts as failed.
-pub(super) const COMPILE_TIME: Duration = Duration::from_secs(60);
+pub(super) const COMPILE_TIME: Duration = Duration::from_mins(1);
 /// Compilations that ran past their time and are still going; at this many, nothing more is started.
 pub(super) const MAX_RUNAWAY_COMPILES: usize = 2;
 /// CPU time of `configure`, and of `schema`.

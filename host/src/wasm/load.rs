@@ -67,7 +67,7 @@ pub enum LoadError {
         hook: String,
     },
     /// The guest rejected its configuration.
-    #[error("config{}: {message}", path.iter().map(|step| format!(".{step}")).collect::<String>())]
+    #[error("{}: {message}", dotted(path))]
     Config {
         /// Keys and indices from the top of the filter's table.
         path: Vec<String>,
@@ -106,14 +106,24 @@ pub enum LoadError {
     Thread(#[source] std::io::Error),
 }
 
+/// A path as people write it: `config.rules.3.backend`.
+fn dotted(path: &[String]) -> String {
+    [&["config".to_owned()], path].concat().join(".")
+}
+
 impl Guest {
     /// Compiles and configures a filter. Blocks, up to [`LoadError::TooSlow`]'s limit: call it off the workers.
     pub fn prepare(engine: &Engine, spec: GuestSpec) -> Result<Self, LoadError> {
+        Self::prepare_within(engine, spec, COMPILE_TIME)
+    }
+
+    pub(super) fn prepare_within(engine: &Engine, spec: GuestSpec, limit: Duration) -> Result<Self, LoadError> {
         check_bytes(&spec.component)?;
         if engine.runaways().load(Ordering::Relaxed) >= MAX_RUNAWAY_COMPILES {
             return Err(LoadError::Busy);
         }
-        let (done, result) = mpsc::sync_channel(1);
+        // Without room for a result that nobody takes: sending fails if and only if this function gave up.
+        let (done, result) = mpsc::sync_channel(0);
         let mine = engine.clone();
         thread::Builder::new()
             .name("filter-build".into())
@@ -125,12 +135,12 @@ impl Guest {
                 }
             })
             .map_err(LoadError::Thread)?;
-        match result.recv_timeout(COMPILE_TIME) {
+        match result.recv_timeout(limit) {
             Ok(built) => built,
             Err(RecvTimeoutError::Disconnected) => Err(LoadError::Crashed),
             Err(RecvTimeoutError::Timeout) => {
                 engine.runaways().fetch_add(1, Ordering::Relaxed);
-                Err(LoadError::TooSlow { limit: COMPILE_TIME })
+                Err(LoadError::TooSlow { limit })
             }
         }
     }

@@ -122,10 +122,8 @@ impl First {
             Err(_) if store.data().limiter.was_refused() => return Err(LoadError::Memory { limit: facts.memory }),
             Err(error) => return Err(failed("its start", &error, &store)),
         };
-        let lifecycle = linked
-            .lifecycle
-            .load(&mut store, &instance)
-            .map_err(|error| LoadError::Invalid(format!("{error:#}")))?;
+        let lifecycle =
+            linked.lifecycle.load(&mut store, &instance).map_err(|error| LoadError::Invalid(format!("{error:#}")))?;
         Ok(Self { store, instance, lifecycle })
     }
 

@@ -152,14 +152,7 @@ fn idle_exchange() -> Box<Exchange> {
         connection: Arc::clone(&NOBODY),
         client: NOBODY.peer,
         id: RequestId(Arc::default()),
-        provenance: Provenance {
-            forwarded_for: None,
-            forwarded: None,
-            forwarded_proto: None,
-            forwarded_host: None,
-            via: None,
-            authority: Authority::from_static("localhost"),
-        },
+        provenance: Provenance::direct(Authority::from_static("localhost")),
         early_data: false,
         request: RequestHead {
             method: Method::GET,

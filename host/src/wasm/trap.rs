@@ -54,9 +54,11 @@ impl CallError {
     pub fn backtrace(&self) -> Option<&str> {
         match self {
             Self::Trap { backtrace, .. } => Some(backtrace),
-            Self::Timeout | Self::OutOfMemory | Self::HostcallBudget | Self::NoInstance | Self::InvalidVerdict { .. } => {
-                None
-            }
+            Self::Timeout
+            | Self::OutOfMemory
+            | Self::HostcallBudget
+            | Self::NoInstance
+            | Self::InvalidVerdict { .. } => None,
         }
     }
 

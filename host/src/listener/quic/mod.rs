@@ -11,13 +11,14 @@ use std::time::Duration;
 use quinn::crypto::rustls::HandshakeData;
 use quinn::{Connecting, Endpoint, Incoming, Runtime, ServerConfig, TokioRuntime, VarInt};
 
-use super::limits::{ConnectionLimits, Counters, Listener, Permit};
+use super::quic::stats::Registry;
+use super::limits::{ConnectionLimits, Counters, Permit};
 use super::{Context, Open};
 use crate::codec::h3::Handshake;
 use crate::codec::{self, Service};
 use crate::message::connection::Tls;
 use crate::message::{Connection, Phase, Protocol, WorkerId};
-use stats::Registry;
+use crate::telemetry::{ConnectionFailure, Listener};
 
 pub(super) mod route;
 pub mod stats;
@@ -132,7 +133,7 @@ fn admit<S: Service>(incoming: Incoming, context: &Arc<Context<S>>, open: &Open)
         let _ = incoming.retry();
         return;
     }
-    let permit = match context.connections.admit(Listener::Quic, peer.ip()) {
+    let permit = match context.connections.admit(context.service.worker(), Listener::Quic, peer.ip()) {
         Ok(permit) => permit,
         Err(refusal) => {
             tracing::debug!(listener = "quic", %peer, %refusal, "connection refused");
@@ -144,7 +145,7 @@ fn admit<S: Service>(incoming: Incoming, context: &Arc<Context<S>>, open: &Open)
     let connecting = match incoming.accept() {
         Ok(connecting) => connecting,
         Err(error) => {
-            counters.listener(Listener::Quic).handshakes_failed.fetch_add(1, Relaxed);
+            permit.failed(ConnectionFailure::Handshake);
             tracing::debug!(%peer, %error, "QUIC connection not accepted");
             return;
         }
@@ -160,7 +161,7 @@ fn admit<S: Service>(incoming: Incoming, context: &Arc<Context<S>>, open: &Open)
 async fn serve<S: Service>(mut connecting: Connecting, pending: Pending, context: &Arc<Context<S>>, permit: &Permit) {
     let peer = super::canonical(connecting.remote_address());
     let failed = |reason: &dyn std::fmt::Display| {
-        permit.counters().listener(Listener::Quic).handshakes_failed.fetch_add(1, Relaxed);
+        permit.failed(ConnectionFailure::Handshake);
         tracing::debug!(listener = "quic", %peer, %reason, "handshake failed");
     };
     let deadline = tokio::time::Instant::now() + context.tls_handshake;
@@ -199,7 +200,7 @@ async fn serve<S: Service>(mut connecting: Connecting, pending: Pending, context
         tls: Some(tls),
         rtt: Some(Arc::new(move || Some(rtt.rtt()))),
     });
-    let established = permit.established(Protocol::Http3);
+    let _established = permit.established(Protocol::Http3);
     let registry = permit.counters().quic(context.service.worker());
     if let Some(registry) = registry {
         registry.insert(&quic);
@@ -209,7 +210,7 @@ async fn serve<S: Service>(mut connecting: Connecting, pending: Pending, context
     let (service, drain) = (context.service.clone(), context.drain.clone());
     let served = codec::h3::serve(quic.clone(), handshake, connection, service, settings, drain, streams);
     if let Err(error) = served.await {
-        established.failed();
+        permit.failed(ConnectionFailure::Protocol);
         tracing::debug!(%peer, %error, "HTTP/3 connection ended");
     }
     if let Some(registry) = registry {

@@ -290,10 +290,7 @@ async fn rapid_reset_closes_the_connection() {
         matches!(&reason, quinn::ConnectionError::ApplicationClosed(close) if close.error_code == expected),
         "{reason:?}"
     );
-    eventually("the failure is counted", || {
-        running.connections.counters().protocol(Protocol::Http3).failed.load(Relaxed) == 1
-    })
-    .await;
+    eventually("the failure is counted", || running.failed(Listener::Quic, ConnectionFailure::Protocol) == 1).await;
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use crate::config::model::{
     Admin, CongestionControl, Limits, LogFormat, LogOutput, Logging, Pool, Proxy, Timeouts, TlsPolicy,
 };
 use crate::message::drain::{DrainControl, drain};
+use crate::telemetry::{ConnectionFailure, Telemetry};
 
 mod certificates;
 mod http3;
@@ -31,6 +32,7 @@ fn config(workers: usize) -> Config {
     Config {
         path: None,
         proxy: Proxy {
+            default_backend: None,
             quic_addr: loopback,
             http_addr: loopback,
             cert_path: None,
@@ -98,6 +100,7 @@ struct Running {
     addresses: Addresses,
     certs: Arc<Store>,
     connections: Arc<ConnectionLimits>,
+    telemetry: Arc<Telemetry>,
     control: DrainControl,
     workers: Vec<JoinHandle<Result<(), ServeError>>>,
 }
@@ -107,8 +110,9 @@ fn start(config: &Config, service: Stub) -> Running {
     let bound = bind(config).unwrap();
     let addresses = bound.addresses();
     let certs = Arc::new(Store::open(config).unwrap());
-    let connections =
-        ConnectionLimits::new(config.proxy.max_connections, config.limits.max_connections_per_ip, config.proxy.workers);
+    let telemetry = Telemetry::new(config.proxy.workers);
+    let per_address = config.limits.max_connections_per_ip;
+    let connections = ConnectionLimits::new(config.proxy.max_connections, per_address, Arc::clone(&telemetry));
     let (control, drain) = drain();
     let workers = bound.workers().into_iter().map(|sockets| {
         let service = service.clone().on(sockets.worker);
@@ -117,13 +121,18 @@ fn start(config: &Config, service: Stub) -> Running {
         tokio::spawn(serve(sockets, context))
     });
     let workers = workers.collect();
-    Running { addresses, certs, connections, control, workers }
+    Running { addresses, certs, connections, telemetry, control, workers }
 }
 
 impl Running {
     /// Trusts the listeners' own certificate.
     fn client_tls(&self, alpn: &[&[u8]]) -> ClientConfig {
         trusting(self.certs.certificate().unwrap(), alpn)
+    }
+
+    /// Connections that failed like that, over all workers.
+    fn failed(&self, listener: Listener, failure: ConnectionFailure) -> u64 {
+        self.telemetry.workers().iter().map(|worker| worker.failed(listener, failure)).sum()
     }
 
     /// Waits until every worker has returned.
@@ -157,7 +166,7 @@ async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 fn active(running: &Running, protocol: crate::message::Protocol) -> u64 {
-    running.connections.counters().protocol(protocol).active.load(Relaxed)
+    running.telemetry.workers().iter().map(|worker| worker.active(protocol)).sum()
 }
 
 #[tokio::test]

@@ -5,7 +5,6 @@ use http::{Method, Request};
 
 use super::http3::{connect, endpoint, exchange, speak};
 use super::*;
-use crate::listener::limits::Listener;
 use crate::message::{Phase, WorkerId};
 
 fn hello() -> Request<()> {
@@ -50,7 +49,7 @@ async fn connections_over_the_limit_are_refused_and_counted() {
     let address = running.addresses.quic.unwrap();
     assert!(second.connect(address, "localhost").unwrap().await.is_err());
     assert!(exchange(&mut send, hello(), &[], None).await.is_ok());
-    assert_eq!(running.connections.counters().listener(Listener::Quic).refused_address.load(Relaxed), 1);
+    assert_eq!(running.failed(Listener::Quic, ConnectionFailure::Limit), 1);
     quic.close(quinn::VarInt::from_u32(0x100), b"");
     first.wait_idle().await;
     eventually("the place is free again", || running.connections.open() == 0).await;
@@ -84,7 +83,7 @@ async fn a_handshake_that_does_not_go_on_ends() {
         let connecting = client.connect(running.addresses.quic.unwrap(), "localhost").unwrap();
         let counters = running.connections.counters();
         eventually("the ClientHello has come", || {
-            counters.listener(Listener::Quic).accepted.load(Relaxed) == 1 || client.open_connections() == 0
+            running.connections.open() == 1 || client.open_connections() == 0
         })
         .await;
         client.rebind(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();

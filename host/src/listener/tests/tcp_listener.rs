@@ -10,7 +10,6 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::*;
-use crate::listener::limits::Listener;
 use crate::message::{Phase, Protocol};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
@@ -46,7 +45,7 @@ async fn tls_speaks_what_alpn_chose_and_advertises_http3() {
         (response.status(), response.headers()["alt-svc"].to_str().unwrap()),
         (StatusCode::OK, alt_svc.as_str())
     );
-    assert_eq!(running.connections.counters().protocol(Protocol::Http2).total.load(Relaxed), 1);
+    assert_eq!(running.telemetry.worker(crate::message::WorkerId(0)).opened(Protocol::Http2), 1);
 }
 
 #[tokio::test]
@@ -78,8 +77,7 @@ async fn plain_text_on_the_tls_port_is_a_failed_handshake() {
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
     assert!(!answer.starts_with(b"HTTP"));
-    let counters = running.connections.counters().listener(Listener::Tls);
-    eventually("it is counted", || counters.handshakes_failed.load(Relaxed) == 1).await;
+    eventually("it is counted", || running.failed(Listener::Tls, ConnectionFailure::Handshake) == 1).await;
 }
 
 #[tokio::test]

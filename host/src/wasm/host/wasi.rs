@@ -171,3 +171,33 @@ impl AsyncWrite for LineWriter {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn writer() -> LineWriter {
+        let wasi = Wasi::new("test".into());
+        LineWriter { level: Level::Info, lines: wasi.lines, rest: Vec::new() }
+    }
+
+    #[test]
+    fn what_is_printed_is_cut_into_lines() {
+        let mut writer = writer();
+        writer.print(b"one\ntwo\nthr");
+        assert_eq!(writer.lines.left.load(Ordering::Relaxed), LOG_LINES_PER_CALL - 2);
+        writer.print(b"ee\n");
+        assert_eq!(writer.lines.left.load(Ordering::Relaxed), LOG_LINES_PER_CALL - 3);
+        assert!(writer.rest.is_empty());
+    }
+
+    #[test]
+    fn lines_are_bounded_in_length_and_number() {
+        let mut writer = writer();
+        writer.print(&[b'x'; 3 * LOG_LINE_BYTES]);
+        assert_eq!(writer.rest.len(), LOG_LINE_BYTES);
+        writer.print(&[b'\n'; 100]);
+        assert_eq!(writer.lines.left.load(Ordering::Relaxed), 0);
+        assert_eq!(writer.lines.dropped.load(Ordering::Relaxed), 100 - LOG_LINES_PER_CALL);
+    }
+}

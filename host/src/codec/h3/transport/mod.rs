@@ -85,7 +85,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// `frame_limit` bounds each frame but DATA.
+    /// `frame_limit` bounds each frame but DATA; `streams` counts those that either side opens.
     pub(super) fn new(quic: quinn::Connection, frame_limit: u64, streams: Arc<AtomicU64>) -> Self {
         let resets = parking_lot::Mutex::new(Budget::new(RESETS.0, RESETS.1));
         Self {

@@ -1,4 +1,4 @@
-//! Chains of small guests: order, edits, replies, failures, reloads.
+//! Chains of small guests: order, replies, failures; `verdicts` and `load` have the rest.
 
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
@@ -12,10 +12,12 @@ use crate::message::{Body, Exchange, ResponseHead, Target, WorkerId};
 use crate::wasm::testing::{RESPONSE, TestEdit, TestEdits, TestGuest, exchange};
 use crate::wasm::{Engine, EngineOptions};
 
+mod load;
+mod verdicts;
+
 const WORKER: WorkerId = WorkerId(0);
 
-static ENGINE: LazyLock<Engine> =
-    LazyLock::new(|| Engine::new(EngineOptions { workers: 1, cache_dir: None }).unwrap());
+static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::new(EngineOptions { workers: 1, cache_dir: None }).unwrap());
 
 /// A chain in the making: each guest is a file in a folder of the test's own.
 struct Bench {
@@ -163,6 +165,16 @@ fn down_in_order_and_up_in_reverse() {
 }
 
 #[test]
+fn a_request_can_move_between_threads() {
+    fn is_send(_: &(impl Send + Sync)) {}
+    fn future_is_send(_: &impl Send) {}
+    let chain = Bench::new("send").build();
+    is_send(&chain);
+    future_is_send(&chain.request(WORKER, exchange()));
+    future_is_send(&chain.response(WORKER, exchange(), Body::Empty));
+}
+
+#[test]
 fn an_empty_chain_lets_everything_through() {
     let chain = Bench::new("empty").build();
     assert!(chain.is_empty());
@@ -182,98 +194,6 @@ fn a_reply_passes_the_filters_above_it_only() {
     assert_eq!(values(&response(&exchange).headers, "x-trace"), ["a"]);
     assert_eq!(response(&exchange).headers["content-length"], "2");
     assert_eq!(values(&exchange.request.headers, "x-trace"), ["a"]);
-}
-
-#[test]
-fn edits_change_the_request() {
-    let edits = TestEdits {
-        headers: &[TestEdit::Set("X-Tier", b"iron"), TestEdit::Remove("accept")],
-        method: Some("POST"),
-        path: Some("/new//./path?q=%2e"),
-        authority: Some("other.example:8080"),
-        backend: Some("blue"),
-        route: Some("/a/*"),
-        timeout: Some(250),
-        priority: Some((1, true)),
-        tags: &[("user", "42")],
-        status: None,
-    };
-    let chain = Bench::new("edits").guest("a", editing(&edits)).build();
-    let (exchange, served) = serve(&chain);
-    assert_eq!(served, Served::Forwarded);
-    assert_eq!(values(&exchange.request.headers, "x-tier"), ["iron"]);
-    assert!(!exchange.request.headers.contains_key("accept"));
-    assert_eq!(exchange.request.method, "POST");
-    assert_eq!(exchange.request.path_and_query, "/new/path?q=%2e");
-    assert_eq!(exchange.request.authority, "other.example:8080");
-    assert_eq!(exchange.target, Some(Target::Backend("blue".into())));
-    assert_eq!(exchange.route.as_deref(), Some("/a/*"));
-    assert_eq!(exchange.timeout, Some(Duration::from_millis(250)));
-    assert_eq!((exchange.priority.urgency, exchange.priority.incremental), (1, true));
-    assert_eq!(exchange.tags, [("user".into(), "42".into())]);
-}
-
-#[test]
-fn the_targets_that_are_not_backends() {
-    for (name, target) in [("static", Target::Static), ("internal", Target::Internal)] {
-        let edits = TestEdits { backend: Some(name), ..TestEdits::default() };
-        let chain = Bench::new(&format!("target-{name}")).guest("a", editing(&edits)).build();
-        assert_eq!(serve(&chain).0.target, Some(target));
-    }
-}
-
-#[test]
-fn an_invalid_verdict_is_a_failure_and_changes_nothing() {
-    let good = [TestEdit::Set("x-good", b"1")];
-    let none = TestEdits { headers: &good, ..TestEdits::default() };
-    let long = "x".repeat(300);
-    let cases = [
-        TestEdits { headers: &[TestEdit::Set("x-good", b"1"), TestEdit::Set("a", b"b\r\nc: d")], ..none },
-        TestEdits { headers: &[TestEdit::Set(":path", b"/")], ..none },
-        TestEdits { headers: &[TestEdit::Set("Content-Length", b"0")], ..none },
-        TestEdits { headers: &[TestEdit::Append("transfer-encoding", b"chunked")], ..none },
-        TestEdits { headers: &[TestEdit::Set("host", b"x")], ..none },
-        TestEdits { method: Some("GE T"), ..none },
-        TestEdits { method: Some("CONNECT"), ..none },
-        TestEdits { method: Some(""), ..none },
-        TestEdits { path: Some("no-slash"), ..none },
-        TestEdits { path: Some("/a\r\nb"), ..none },
-        TestEdits { path: Some("/a b"), ..none },
-        TestEdits { path: Some("/a#b"), ..none },
-        TestEdits { path: Some("/..%2fb"), ..none },
-        TestEdits { path: Some("http://other/"), ..none },
-        TestEdits { authority: Some("a b"), ..none },
-        TestEdits { authority: Some("user@host"), ..none },
-        TestEdits { authority: Some("host:"), ..none },
-        TestEdits { authority: Some("host:99999"), ..none },
-        TestEdits { authority: Some("host/path"), ..none },
-        TestEdits { authority: Some(""), ..none },
-        TestEdits { backend: Some(""), ..none },
-        TestEdits { backend: Some("a\nb"), ..none },
-        TestEdits { route: Some(&long), ..none },
-        TestEdits { timeout: Some(0), ..none },
-        TestEdits { priority: Some((8, false)), ..none },
-        TestEdits { tags: &[("k", "a\nb")], ..none },
-    ];
-    for (number, edits) in cases.iter().enumerate() {
-        let chain = Bench::new(&format!("invalid-{number}")).guest("bad", editing(edits)).build();
-        let (exchange, served) = serve(&chain);
-        assert_eq!(served, Served::Failed("bad".into(), "invalid_verdict"), "case {number}");
-        assert!(!exchange.request.headers.contains_key("x-good"), "case {number} changed something");
-        assert_eq!(exchange.request.path_and_query, "/a?b=c");
-        assert_eq!(chain.status()[0].invalid_verdicts, 1);
-    }
-}
-
-#[test]
-fn an_invalid_reply_is_a_failure() {
-    let bench = Bench::new("bad-reply").guest("a", replying(99));
-    assert_eq!(serve(&bench.build()).1, Served::Failed("a".into(), "invalid_verdict"));
-    let bench = Bench::new("bad-reply-2").guest(
-        "a",
-        TestGuest::new().on_request(|guest| guest.respond(200, &[("transfer-encoding", "chunked")], "0\r\n\r\n")),
-    );
-    assert_eq!(serve(&bench.build()).1, Served::Failed("a".into(), "invalid_verdict"));
 }
 
 #[test]
@@ -315,39 +235,6 @@ fn a_response_filter_that_fails_closed_puts_a_503_in_its_place() {
 }
 
 #[test]
-fn a_response_filter_changes_status_and_drops_a_body_that_may_not_be() {
-    let edits = TestEdits { status: Some(204), ..TestEdits::default() };
-    let chain =
-        Bench::new("status").guest("a", TestGuest::new().on_response(|guest| guest.edit_response(&edits))).build();
-    run(async {
-        let (mut exchange, _) = chain.request(WORKER, exchange()).await;
-        let mut head = ResponseHead::new(StatusCode::OK);
-        head.headers.insert("content-length", "4".parse().unwrap());
-        exchange.response = Some(head);
-        let (exchange, body) = chain.response(WORKER, exchange, Body::Full("body".into())).await;
-        assert_eq!(response(&exchange).status, StatusCode::NO_CONTENT);
-        assert!(!response(&exchange).headers.contains_key("content-length"));
-        assert!(body.is_empty());
-    });
-}
-
-#[test]
-fn a_response_filter_can_reply() {
-    let chain = Bench::new("up-reply")
-        .guest("a", marking("a"))
-        .guest("b", TestGuest::new().on_response(|guest| guest.respond(404, &[], "gone")))
-        .build();
-    run(async {
-        let (mut exchange, _) = chain.request(WORKER, exchange()).await;
-        exchange.response = Some(ResponseHead::new(StatusCode::OK));
-        let (exchange, body) = chain.response(WORKER, exchange, Body::Full("body".into())).await;
-        assert_eq!(response(&exchange).status, StatusCode::NOT_FOUND);
-        assert_eq!(values(&response(&exchange).headers, "x-trace"), ["a"]);
-        assert!(matches!(body, Body::Full(bytes) if bytes == "gone"));
-    });
-}
-
-#[test]
 fn who_does_not_match_does_not_enter() {
     let paths = |pattern: &str| {
         let paths = vec![pattern.into()];
@@ -386,64 +273,4 @@ fn the_breaker_keeps_requests_out() {
         assert_eq!(serve(&open).1, Served::Forwarded);
     }
     assert_eq!(open.status()[0].guest.traps, 5);
-}
-
-#[test]
-fn every_filter_that_cannot_be_loaded_is_named() {
-    let mut bench = Bench::new("load")
-        .guest("good", TestGuest::new())
-        .bytes("text", b"hello")
-        .guest("pinned", TestGuest::new())
-        .with(|entry| entry.sha256 = Some([0; 32]))
-        .guest("rejects", TestGuest::new().rejects(&["rules", "1"], "no such backend"))
-        .with(|entry| entry.origin.values = vec![(vec!["rules".into(), "1".into()], (15, 7))])
-        .bytes("missing", b"");
-    std::fs::remove_file(bench.file("missing")).unwrap();
-    bench.entries.push(FilterEntry {
-        name: "builtin".into(),
-        module: ModuleSource::Builtin("nope".into()),
-        ..bench.entries[0].clone()
-    });
-    let errors = bench.errors();
-    assert_eq!(errors.len(), 5, "{errors:?}");
-    assert!(errors[0].starts_with("proxy.toml:12:1: filter \"text\": "), "{errors:?}");
-    assert!(errors[0].ends_with("text.wasm: it is not WebAssembly but text"), "{errors:?}");
-    assert!(errors[1].contains("its SHA-256 is"), "{errors:?}");
-    assert_eq!(errors[2], "proxy.toml:15:7: filter \"rejects\": config.rules.1: no such backend");
-    assert!(errors[3].contains("missing.wasm: No such file"), "{errors:?}");
-    assert!(errors[4].contains("builtin:nope: there is no builtin filter"), "{errors:?}");
-}
-
-#[test]
-fn fail_open_covers_a_filter_that_cannot_be_loaded() {
-    let bench = Bench::new("load-open").guest("a", marking("a")).bytes("b", b"hello").open().guest("c", marking("c"));
-    let chain = bench.build();
-    let (exchange, served) = serve(&chain);
-    assert_eq!((served, exchange.depth), (Served::Forwarded, 3));
-    assert_eq!(values(&response(&exchange).headers, "x-trace"), ["c", "a"]);
-    assert!(chain.status()[1].error.as_ref().is_some_and(|error| error.contains("not WebAssembly")));
-    // It did not run before, so a reload does not stumble over it either.
-    assert!(bench.try_build(Some(&chain)).is_ok());
-}
-
-#[test]
-fn a_filter_that_did_not_change_keeps_its_instances() {
-    let bench = Bench::new("reload").guest("a", marking("a")).guest("b", marking("b"));
-    let first = bench.build();
-    serve(&first);
-    let bench = bench.with(|entry| entry.config = serde_json::json!({ "new": true }));
-    let second = bench.try_build(Some(&first)).unwrap();
-    let (old, new) = (first.status(), second.status());
-    assert_eq!(old[0].guest, new[0].guest, "the same filter");
-    assert_eq!((old[1].guest.calls, new[1].guest.calls), (2, 0), "another one");
-    assert!(Arc::ptr_eq(first.filter("a").unwrap(), second.filter("a").unwrap()));
-}
-
-#[test]
-fn a_broken_replacement_is_refused_even_with_fail_open() {
-    let bench = Bench::new("replace").guest("a", marking("a")).open();
-    let first = bench.build();
-    std::fs::write(bench.file("a"), b"half writ").unwrap();
-    assert!(bench.try_build(Some(&first)).is_err());
-    assert_eq!(serve(&first).1, Served::Forwarded);
 }

@@ -1,5 +1,7 @@
 //! Guests for tests, written as WebAssembly text: small, misbehaving on purpose, and built without a guest compiler.
 
+mod image;
+
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,9 +12,10 @@ use http::{HeaderMap, Method};
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::Resolve;
 
+use self::image::Image;
 use super::component::GuestSpec;
 use crate::config::model::Isolation;
-use crate::message::{Connection, Exchange, Priority, Protocol, RequestHead, RequestId, Scheme};
+use crate::message::{Connection, Exchange, Priority, Provenance, Protocol, RequestHead, RequestId, Scheme};
 
 /// Where the guest's constants begin; its heap begins at `HEAP`.
 const DATA: u32 = 1024;
@@ -31,14 +34,34 @@ pub(crate) struct TestGuest {
     request: String,
     response: String,
     extra: String,
-    extra_import: &'static str,
+    extra_import: Option<ExtraImport>,
     pages: u32,
 }
 
-/// Constants in the guest's memory.
-struct Image {
-    bytes: Vec<u8>,
+/// Something else that a guest imports.
+#[derive(Clone, Copy)]
+pub(crate) struct ExtraImport {
+    /// Packages, as WIT.
+    pub(crate) packages: &'static str,
+    /// The line of the world.
+    pub(crate) import: &'static str,
+    /// The import of the module.
+    pub(crate) core: &'static str,
 }
+
+/// An interface that nobody offers.
+pub(crate) const UNKNOWN: ExtraImport = ExtraImport {
+    packages: "package test:unknown { interface other { f: func(); } }",
+    import: "import test:unknown/other;",
+    core: r#"(import "test:unknown/other" "f" (func $f))"#,
+};
+
+/// Random numbers of WASI, as `$wasi_random`.
+pub(crate) const WASI_RANDOM: ExtraImport = ExtraImport {
+    packages: "package wasi:random@0.2.0 { interface random { get-random-u64: func() -> u64; } }",
+    import: "import wasi:random/random@0.2.0;",
+    core: r#"(import "wasi:random/random@0.2.0" "get-random-u64" (func $wasi_random (result i64)))"#,
+};
 
 /// A header edit.
 #[derive(Clone, Copy)]
@@ -70,14 +93,14 @@ impl TestGuest {
     /// A guest that declares both hooks and always says `next`.
     pub(crate) fn new() -> Self {
         let mut guest = Self {
-            image: Image { bytes: Vec::new() },
+            image: Image::default(),
             hooks: vec![REQUEST, RESPONSE],
             exports: vec![REQUEST, RESPONSE],
             configure: String::new(),
             request: String::new(),
             response: String::new(),
             extra: String::new(),
-            extra_import: "",
+            extra_import: None,
             pages: 4,
         };
         let next = guest.next();
@@ -133,9 +156,8 @@ impl TestGuest {
         self
     }
 
-    /// One more line of the world, and the import it brings is used.
-    pub(crate) fn extra_import(mut self, import: &'static str) -> Self {
-        self.extra_import = import;
+    pub(crate) fn imports(mut self, import: ExtraImport) -> Self {
+        self.extra_import = Some(import);
         self
     }
 
@@ -159,9 +181,11 @@ impl TestGuest {
         }
         words.extend([u32::from(edits.timeout.is_some()), edits.timeout.unwrap_or(0)]);
         // Three bytes: there is one, its urgency, whether it is incremental.
-        words.push(edits.priority.map_or(0, |(urgency, incremental)| {
-            1 | u32::from(urgency) << 8 | u32::from(incremental) << 16
-        }));
+        words.push(
+            edits
+                .priority
+                .map_or(0, |(urgency, incremental)| 1 | u32::from(urgency) << 8 | u32::from(incremental) << 16),
+        );
         words.extend(image.pairs(edits.tags));
         format!("(i32.const {})", image.words(&words))
     }
@@ -191,16 +215,17 @@ impl TestGuest {
         resolve.push_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit")).unwrap();
         let package = resolve.push_str("test.wit", &self.world()).unwrap();
         let world = resolve.select_world(&[package], Some("guest")).unwrap();
-        wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
+        wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
         ComponentEncoder::default().validate(true).module(&module).unwrap().encode().unwrap().into()
     }
 
     fn world(&self) -> String {
-        let mut text = "package test:guest;\ninterface other { f: func(); }\nworld guest {\n".to_owned();
+        let extra = self.extra_import.map_or(("", ""), |extra| (extra.packages, extra.import));
+        let mut text = format!("package test:guest;\n{}\nworld guest {{\n", extra.0);
         for import in ["types", "http", "log", "clock", "random", "config", "connection"] {
             let _ = writeln!(text, "import gpanel:filter/{import}@1.0.0;");
         }
-        let _ = writeln!(text, "{}\nexport gpanel:filter/lifecycle@1.0.0;", self.extra_import);
+        let _ = writeln!(text, "{}\nexport gpanel:filter/lifecycle@1.0.0;", extra.1);
         for export in &self.exports {
             let _ = writeln!(text, "export gpanel:filter/{export}@1.0.0;");
         }
@@ -214,7 +239,7 @@ impl TestGuest {
         let configured = self.image.words(&[0, hooks[0], hooks[1]]);
         let schema = self.image.slice(b"{\"type\":\"object\"}");
         let schema = self.image.words(&schema);
-        let import = if self.extra_import.is_empty() { "" } else { "(import \"test:guest/other\" \"f\" (func))" };
+        let import = self.extra_import.map_or("", |extra| extra.core);
         let mut data = String::new();
         for byte in &self.image.bytes {
             let _ = write!(data, "\\{byte:02x}");
@@ -273,59 +298,6 @@ impl TestGuest {
     }
 }
 
-impl Image {
-    fn here(&mut self) -> u32 {
-        while !self.bytes.len().is_multiple_of(4) {
-            self.bytes.push(0);
-        }
-        DATA + u32::try_from(self.bytes.len()).unwrap()
-    }
-
-    fn words(&mut self, words: &[u32]) -> u32 {
-        let here = self.here();
-        self.bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
-        here
-    }
-
-    fn slice(&mut self, bytes: &[u8]) -> [u32; 2] {
-        let here = self.here();
-        self.bytes.extend_from_slice(bytes);
-        [here, u32::try_from(bytes.len()).unwrap()]
-    }
-
-    fn list(&mut self, words: impl Iterator<Item = u32>, words_each: usize) -> [u32; 2] {
-        let words: Vec<_> = words.collect();
-        [self.words(&words), u32::try_from(words.len() / words_each).unwrap()]
-    }
-
-    fn option(&mut self, text: Option<&str>) -> [u32; 3] {
-        let slice = text.map_or([0, 0], |text| self.slice(text.as_bytes()));
-        [u32::from(text.is_some()), slice[0], slice[1]]
-    }
-
-    fn pairs(&mut self, pairs: &[(&str, &str)]) -> [u32; 2] {
-        let slices: Vec<_> =
-            pairs.iter().map(|(a, b)| [self.slice(a.as_bytes()), self.slice(b.as_bytes())]).collect();
-        self.list(slices.iter().flatten().flatten().copied(), 4)
-    }
-
-    fn edits(&mut self, edits: &[TestEdit]) -> [u32; 2] {
-        let slices: Vec<_> = edits
-            .iter()
-            .map(|edit| {
-                let (case, name, value) = match edit {
-                    TestEdit::Set(name, value) => (0, *name, *value),
-                    TestEdit::Append(name, value) => (1, *name, *value),
-                    TestEdit::Remove(name) => (2, *name, [].as_slice()),
-                };
-                let (name, value) = (self.slice(name.as_bytes()), self.slice(value));
-                [case, name[0], name[1], value[0], value[1]]
-            })
-            .collect();
-        self.list(slices.iter().flatten().copied(), 5)
-    }
-}
-
 /// What a guest is made from in most tests.
 pub(crate) fn spec(component: Arc<[u8]>) -> GuestSpec {
     GuestSpec {
@@ -346,6 +318,7 @@ pub(crate) fn exchange() -> Box<Exchange> {
         headers.append(name, value.parse().unwrap());
     }
     Box::new(Exchange {
+        provenance: Provenance::direct("localhost".parse().unwrap()),
         connection: Arc::new(Connection {
             peer: address,
             local: address,
