@@ -46,9 +46,7 @@ fn run() -> anyhow::Result<ExitCode> {
         }
     };
     match command {
-        Command::Explain(request) => {
-            Ok(server::explain(&loaded, request.as_ref(), &mut io::stdout().lock())?.into())
-        }
+        Command::Explain(request) => Ok(server::explain(&loaded, request.as_ref(), &mut io::stdout().lock())?.into()),
         Command::Run | Command::Check | Command::Debug(_) => server::run(loaded, overrides),
     }
 }

@@ -125,9 +125,8 @@ impl Rules<'_> {
     fn add_health(&mut self) {
         for pattern in defaults::HEALTH_PATHS {
             if self.json.iter().all(|rule| rule["pattern"] != pattern) {
-                self.json.push(
-                    json!({ "pattern": pattern, "target": INTERNAL, "custom": false, "strip_prefix": false }),
-                );
+                self.json
+                    .push(json!({ "pattern": pattern, "target": INTERNAL, "custom": false, "strip_prefix": false }));
             }
         }
     }

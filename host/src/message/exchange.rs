@@ -80,14 +80,7 @@ impl Provenance {
     /// A client that came by itself, without a proxy in front.
     #[must_use]
     pub fn direct(authority: Authority) -> Self {
-        Self {
-            forwarded_for: None,
-            forwarded: None,
-            forwarded_proto: None,
-            forwarded_host: None,
-            via: None,
-            authority,
-        }
+        Self { forwarded_for: None, forwarded: None, forwarded_proto: None, forwarded_host: None, via: None, authority }
     }
 }
 

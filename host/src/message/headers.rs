@@ -19,13 +19,29 @@ pub enum Class {
 #[must_use]
 pub fn class(name: &str) -> Class {
     match name {
-        "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade" | "http2-settings"
-        | "proxy-authorization" | "proxy-authenticate" | "expect" => Class::HopByHop,
+        "connection"
+        | "keep-alive"
+        | "proxy-connection"
+        | "te"
+        | "transfer-encoding"
+        | "upgrade"
+        | "http2-settings"
+        | "proxy-authorization"
+        | "proxy-authenticate"
+        | "expect" => Class::HopByHop,
         "content-length" | "host" => Class::Framing,
-        "forwarded" | "x-real-ip" | "x-request-id" | "x-original-url" | "x-rewrite-url" | "x-http-method-override"
-        | "x-http-method" | "x-method-override" | "x-client-ip" | "true-client-ip" | "early-data" | "via" => {
-            Class::Provenance
-        }
+        "forwarded"
+        | "x-real-ip"
+        | "x-request-id"
+        | "x-original-url"
+        | "x-rewrite-url"
+        | "x-http-method-override"
+        | "x-http-method"
+        | "x-method-override"
+        | "x-client-ip"
+        | "true-client-ip"
+        | "early-data"
+        | "via" => Class::Provenance,
         name if name.starts_with("x-forwarded") => Class::Provenance,
         // Some servers read `_` as `-`: the alias would reach them as the field that was taken out.
         name if name.contains('_') && !matches!(class(&name.replace('_', "-")), Class::EndToEnd) => Class::HopByHop,

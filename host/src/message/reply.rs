@@ -1,8 +1,8 @@
 //! The JSON that a reply of the proxy's own carries. Deciding the status is `pipeline::local_reply`'s.
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::StatusCode;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 
 use super::body::Body;
 use super::exchange::RequestId;

@@ -16,7 +16,8 @@ use super::error::RequestError;
 use crate::config::model::Limits;
 use crate::message::headers::{Class, remove_class, strip_hop_by_hop, survey};
 use crate::message::{
-    Body, BodyError, Connection, Exchange, Protocol, Provenance, RequestHead, RequestId, Scheme, authority, path, priority,
+    Body, BodyError, Connection, Exchange, Protocol, Provenance, RequestHead, RequestId, Scheme, authority, path,
+    priority,
 };
 
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
@@ -68,11 +69,8 @@ pub fn admit(
 
     let trusted = is_trusted(connection.peer.ip(), rules.trusted);
     let early_data = early_data || (trusted && survey.provenance && headers.contains_key(EARLY_DATA));
-    let believed = if survey.provenance {
-        take_provenance(&mut headers, trusted, rules.trusted)
-    } else {
-        Believed::default()
-    };
+    let believed =
+        if survey.provenance { take_provenance(&mut headers, trusted, rules.trusted) } else { Believed::default() };
     if survey.hop_by_hop {
         strip_hop_by_hop(&mut headers);
     }
@@ -138,7 +136,8 @@ fn find_authority(
         return Err(RequestError::Malformed("more than one Host"));
     }
     let host = host.map(|value| authority::parse(value.as_bytes()).ok_or(MALFORMED)).transpose()?;
-    let named = uri.authority().map(|named| authority::parse(named.as_str().as_bytes()).ok_or(MALFORMED)).transpose()?;
+    let named =
+        uri.authority().map(|named| authority::parse(named.as_str().as_bytes()).ok_or(MALFORMED)).transpose()?;
     match (named, host) {
         // RFC 9112 section 3.2.2: the target of HTTP/1.1 wins; in later versions both must agree.
         (Some(named), Some(host)) if connection.protocol != Protocol::Http1 && named != host => {

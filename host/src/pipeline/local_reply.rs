@@ -1,7 +1,7 @@
 //! The only place where an error becomes a response.
 
-use http::header::{ALLOW, HeaderValue, RETRY_AFTER};
 use http::StatusCode;
+use http::header::{ALLOW, HeaderValue, RETRY_AFTER};
 
 use super::error::{RequestError, Side};
 use super::record::Record;

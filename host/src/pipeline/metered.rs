@@ -20,7 +20,9 @@ pub(super) fn meter(body: Body, limit: Option<u64>, record: &Record) -> Body {
             counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             Body::Full(bytes)
         }
-        Body::Stream(_) => Body::stream(Metered { body, limit: limit.unwrap_or(u64::MAX), counter: Arc::clone(counter) }),
+        Body::Stream(_) => {
+            Body::stream(Metered { body, limit: limit.unwrap_or(u64::MAX), counter: Arc::clone(counter) })
+        }
     }
 }
 
@@ -34,10 +36,7 @@ impl http_body::Body for Metered {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()

@@ -108,9 +108,7 @@ impl Pipeline {
         record.routed(&exchange);
         let answer = match outcome {
             RequestOutcome::Forward => dispatch::dispatch(self, snapshot, &exchange, body, record).await,
-            RequestOutcome::Reply(body) => {
-                Ok((exchange.response.take().unwrap_or_else(local_reply::empty), body))
-            }
+            RequestOutcome::Reply(body) => Ok((exchange.response.take().unwrap_or_else(local_reply::empty), body)),
             RequestOutcome::Failed(failure) => Err(RequestError::Filter(failure)),
         };
         let (head, body) = answer.unwrap_or_else(|error| local_reply::make(&error, record));

@@ -50,9 +50,8 @@ pub fn run(loaded: Loaded, overrides: Overrides) -> anyhow::Result<ExitCode> {
     telemetry.set_access_log(logging.handle().access_log());
     telemetry.set_certificate_not_after(certs.not_after());
     let foundation = foundation(&config, &telemetry)?;
-    let snapshot = Snapshot::build(Arc::clone(&config), &foundation, None).map_err(|errors| {
-        anyhow::anyhow!(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-    })?;
+    let snapshot = Snapshot::build(Arc::clone(&config), &foundation, None)
+        .map_err(|errors| anyhow::anyhow!(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
     let shared = Arc::new(Shared { snapshot: ArcSwap::from_pointee(snapshot), telemetry: Arc::clone(&telemetry) });
     telemetry.set_generation(1);
 
@@ -118,7 +117,8 @@ async fn serve(parts: Parts, bound: Bound, control: &DrainControl, signal: Drain
     announce("http", addresses.http);
     announce("admin", admin_address);
 
-    let reloader = Reloader::new(Arc::clone(&config), &warnings, overrides, shared, foundation, Arc::clone(&certs), log);
+    let reloader =
+        Reloader::new(Arc::clone(&config), &warnings, overrides, shared, foundation, Arc::clone(&certs), log);
     let files = reloader.watch_set(&config);
     tokio::spawn(reload::watch(Arc::new(reloader), files, Arc::clone(&telemetry), signal));
     tracing::info!(component = "server", version = env!("CARGO_PKG_VERSION"), workers = config.proxy.workers, "ready");

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::config::model::FailurePolicy;
+use crate::filter::FilterStatus;
 use crate::listener::certs;
 use crate::listener::limits::ConnectionLimits;
+use crate::listener::quic::stats::Registry;
 use crate::listener::{self, Bound, Context, WorkerSockets};
 use crate::message::{Drain, WorkerId};
 use crate::pipeline::{Pipeline, Shared};
-use crate::filter::FilterStatus;
-use crate::listener::quic::stats::Registry;
 use crate::telemetry::{FilterRow, QuicStats, Telemetry};
 
 /// How often a worker looks for idle upstream connections that are too old.
@@ -64,7 +64,10 @@ async fn run(sockets: WorkerSockets, context: Context, worker: WorkerId, shared:
 pub(super) fn register_sources(telemetry: &Telemetry, connections: &Arc<ConnectionLimits>, shared: &Arc<Shared>) {
     let filters = Arc::downgrade(shared);
     telemetry.sources().set_filters(Arc::new(move || {
-        filters.upgrade().map(|shared| shared.snapshot.load().chain.status().iter().map(filter_row).collect()).unwrap_or_default()
+        filters
+            .upgrade()
+            .map(|shared| shared.snapshot.load().chain.status().iter().map(filter_row).collect())
+            .unwrap_or_default()
     }));
     for registry in 0..connections.counters().quic_workers().len() {
         let connections = Arc::clone(connections);

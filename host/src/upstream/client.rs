@@ -80,7 +80,8 @@ pub async fn send(
     write_head(&mut connection.output.bytes, request, framing);
     connection.deadline.set(Some(Instant::now() + limits.response));
 
-    let mut attempt = Attempt { writer: BodyWriter::new(framing), upload: State::Sending, informational: 0, scanned: 0 };
+    let mut attempt =
+        Attempt { writer: BodyWriter::new(framing), upload: State::Sending, informational: 0, scanned: 0 };
     let answer = poll_fn(|cx| attempt.poll(&mut connection, body, request.method, limits.response, cx)).await?;
 
     let Answer { status, headers, framing, keep } = answer;
@@ -251,7 +252,10 @@ fn answer(line: &StatusLine, headers: HeaderMap, method: &Method) -> Result<Answ
 fn keeps_alive(version: Version, headers: &HeaderMap) -> bool {
     let says = |word: &str| {
         headers.get_all(CONNECTION).iter().any(|value| {
-            value.as_bytes().split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+            value
+                .as_bytes()
+                .split(|byte| *byte == b',')
+                .any(|token| token.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
         })
     };
     match version {

@@ -61,7 +61,8 @@ pub async fn serve<IO>(
     let (reader, writer) = tokio::io::split(io);
     let receiver = Arc::new(Mutex::new(Receiver::new(reader, prefix, &settings)));
     let output = OutBuffer::default();
-    let mut session = Session { receiver, writer, output, stall: Deadline::default(), connection, pipeline, settings, drain };
+    let mut session =
+        Session { receiver, writer, output, stall: Deadline::default(), connection, pipeline, settings, drain };
     loop {
         match session.serve_one().await {
             Next::Request => {}
@@ -101,7 +102,8 @@ where
             Ok(parsed) => parsed,
             Err(error) => return self.refuse(&error).await,
         };
-        let asked = Asked { method: parsed.request.method().clone(), version: parsed.version, keep_alive: parsed.keep_alive };
+        let asked =
+            Asked { method: parsed.request.method().clone(), version: parsed.version, keep_alive: parsed.keep_alive };
         let request = parsed.request.map(|()| self.body(parsed.framing, parsed.expects_continue));
         let Some(response) = self.answer(request).await else { return Next::Abort };
         self.respond(response, &asked).await

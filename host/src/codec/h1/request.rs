@@ -65,8 +65,7 @@ fn uri(target: &Bytes) -> Result<Uri, RequestError> {
 }
 
 fn says(headers: &HeaderMap, word: &[u8]) -> bool {
-    headers
-        .get_all(CONNECTION)
-        .iter()
-        .any(|value| value.as_bytes().split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(word)))
+    headers.get_all(CONNECTION).iter().any(|value| {
+        value.as_bytes().split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(word))
+    })
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 use quinn::crypto::rustls::HandshakeData;
 use quinn::{Connecting, Endpoint, Incoming, Runtime, ServerConfig, TokioRuntime, VarInt};
 
-use super::quic::stats::Registry;
 use super::limits::{ConnectionLimits, Counters, Permit};
+use super::quic::stats::Registry;
 use super::{Context, Open};
 use crate::codec::h3::Handshake;
 use crate::codec::{self, Service};

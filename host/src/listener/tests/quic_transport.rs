@@ -82,10 +82,8 @@ async fn a_handshake_that_does_not_go_on_ends() {
         let client = endpoint(running.client_tls(&[b"h3"]));
         let connecting = client.connect(running.addresses.quic.unwrap(), "localhost").unwrap();
         let counters = running.connections.counters();
-        eventually("the ClientHello has come", || {
-            running.connections.open() == 1 || client.open_connections() == 0
-        })
-        .await;
+        eventually("the ClientHello has come", || running.connections.open() == 1 || client.open_connections() == 0)
+            .await;
         client.rebind(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
         drop((connecting, client));
         eventually("the handshake is given up", || running.connections.open() == 0).await;

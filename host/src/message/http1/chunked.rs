@@ -138,9 +138,9 @@ impl ChunkedDecoder {
         if self.extensions > MAX_EXTENSIONS {
             return Err(ChunkError::Extensions);
         }
-        let size = buffer[..digits].iter().fold(0u64, |size, digit| {
-            size << 4 | u64::from(char::from(*digit).to_digit(16).unwrap_or(0))
-        });
+        let size = buffer[..digits]
+            .iter()
+            .fold(0u64, |size, digit| size << 4 | u64::from(char::from(*digit).to_digit(16).unwrap_or(0)));
         if size > i64::MAX as u64 {
             return Err(ChunkError::Size);
         }

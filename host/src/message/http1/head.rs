@@ -262,7 +262,9 @@ mod tests {
         let parse = |text: &'static str| parse_response(&Bytes::from_static(text.as_bytes()), &LIMITS);
         assert_eq!(parse("HTTP/1.1 200 OK\r\n\r\n").unwrap().0.status, 200);
         assert_eq!(parse("HTTP/1.0 404\r\n\r\n").unwrap().0.version, Version::Http10);
-        for text in ["HTTP/1.1 20 OK\r\n\r\n", "HTTP/1.1 2000\r\n\r\n", "HTTP/1.1 999 x\r\n\r\n", "HTTP/1.1 200 a\0\r\n\r\n"] {
+        for text in
+            ["HTTP/1.1 20 OK\r\n\r\n", "HTTP/1.1 2000\r\n\r\n", "HTTP/1.1 999 x\r\n\r\n", "HTTP/1.1 200 a\0\r\n\r\n"]
+        {
             assert_eq!(parse(text).unwrap_err(), HeadError::StartLine, "{text:?}");
         }
         assert_eq!(parse("200 OK\r\n\r\n").unwrap_err(), HeadError::Version);

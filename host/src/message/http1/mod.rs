@@ -9,5 +9,5 @@ pub mod writer;
 
 pub use chunked::{ChunkError, ChunkedDecoder, Decoded};
 pub use framing::{Framing, FramingError};
-pub use writer::{BodyWriter, OutBuffer, WriteError};
 pub use head::{HeadError, HeadLimits, RequestLine, StatusLine, Version};
+pub use writer::{BodyWriter, OutBuffer, WriteError};

@@ -15,7 +15,7 @@ use wit_parser::Resolve;
 use self::image::Image;
 use super::component::GuestSpec;
 use crate::config::model::Isolation;
-use crate::message::{Connection, Exchange, Priority, Provenance, Protocol, RequestHead, RequestId, Scheme};
+use crate::message::{Connection, Exchange, Priority, Protocol, Provenance, RequestHead, RequestId, Scheme};
 
 /// Where the guest's constants begin; its heap begins at `HEAP`.
 const DATA: u32 = 1024;
