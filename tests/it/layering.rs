@@ -5,8 +5,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const LAYERS: [&str; 13] = [
-    "server", "admin", "reload", "listener", "codec", "pipeline", "snapshot", "filter", "wasm", "upstream", "telemetry",
-    "config", "message",
+    "server",
+    "admin",
+    "reload",
+    "listener",
+    "codec",
+    "pipeline",
+    "snapshot",
+    "filter",
+    "wasm",
+    "upstream",
+    "telemetry",
+    "config",
+    "message",
 ];
 
 #[test]
