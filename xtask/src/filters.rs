@@ -19,8 +19,10 @@ use crate::workspace::{Workspace, cargo_program};
 
 /// A crate that becomes a component.
 struct FilterCrate {
-    /// The package's name, and the component's file name.
+    /// The folder's name, and the component's file name.
     name: String,
+    /// The package's name.
+    package: String,
     /// File name of the module that rustc writes.
     module: String,
     manifest: PathBuf,
@@ -35,7 +37,7 @@ pub fn build_all(workspace: &Workspace) -> Result<()> {
     detail(format!("with {}", toolchain.describe()));
     let mut cargo = guest_cargo(workspace, &toolchain);
     for filter in shipped.iter().chain(&guests) {
-        cargo.args(["--package", &filter.name]);
+        cargo.args(["--package", &filter.package]);
     }
     run(&mut cargo)?;
     for (crates, out) in [(&shipped, workspace.filters_out()), (&guests, workspace.guests_out())] {
@@ -59,7 +61,7 @@ pub fn build_one(workspace: &Workspace, dir: &Path, out: &Path) -> Result<()> {
     let step = Step::begin(format!("building {}", filter.name));
     let mut cargo = guest_cargo(workspace, &toolchain);
     if belongs_to(workspace, &filter) {
-        cargo.args(["--package", &filter.name]);
+        cargo.args(["--package", &filter.package]);
     } else {
         // A workspace of its own knows no profile `guest`, so the profile comes along.
         cargo.arg("--manifest-path").arg(&filter.manifest);
@@ -104,15 +106,17 @@ fn describe(manifest: &Path) -> Result<FilterCrate> {
         .iter()
         .find(|package| package["manifest_path"].as_str().is_some_and(|path| Path::new(path) == manifest))
         .with_context(|| format!("cargo knows no package at {}", manifest.display()))?;
-    let name = package["name"].as_str().unwrap_or_default().to_owned();
+    let folder = manifest.parent().and_then(Path::file_name).unwrap_or_default();
+    let name = folder.to_string_lossy().into_owned();
     let targets = package["targets"].as_array().map(Vec::as_slice).unwrap_or_default();
     let is_cdylib =
         |target: &&Value| target["crate_types"].as_array().is_some_and(|types| types.contains(&"cdylib".into()));
     let Some(library) = targets.iter().find(is_cdylib).and_then(|target| target["name"].as_str()) else {
-        bail!("{} is no filter crate: its [lib] needs crate-type = [\"cdylib\", \"rlib\"]", manifest.display());
+        bail!("{} is no filter crate: its [lib] needs crate-type = [\"cdylib\"]", manifest.display());
     };
     let module = format!("{}.wasm", library.replace('-', "_"));
-    Ok(FilterCrate { name, module, manifest: manifest.to_path_buf() })
+    let package = package["name"].as_str().unwrap_or_default().to_owned();
+    Ok(FilterCrate { name, package, module, manifest: manifest.to_path_buf() })
 }
 
 /// A component whose crate is gone must not be embedded or loaded any more.

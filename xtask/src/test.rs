@@ -19,10 +19,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("curl", "curl"),
     ("chromium", "chromium"),
     ("gtlsclient", "ngtcp2-client"),
-    ("h2load", "nghttp2-client"),
-    ("nginx", "nginx-light"),
+    ("openssl", "openssl"),
     ("prometheus", "prometheus"),
-    ("wrk", "wrk"),
 ];
 /// HTTP/3 clients from PyPI that the integration tests use, with their versions.
 const PYTHON_REQUIREMENTS: &str = "tests/clients/requirements.txt";

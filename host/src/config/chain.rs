@@ -2,6 +2,7 @@
 //! which a request runs down them, every name once.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::defaults;
@@ -71,4 +72,16 @@ pub(super) fn assemble(mut entries: Vec<Entry>, report: &Report) -> Vec<FilterEn
     }
     entries.sort_by_key(|entry| entry.filter.order);
     entries.into_iter().map(|entry| entry.filter).collect()
+}
+
+/// Shipped filters that lie in `folder` become files, which are watched: an edited one changes under live traffic.
+pub(super) fn take_builtin_from(folder: &Path, filters: &mut [FilterEntry]) {
+    for filter in filters {
+        if let ModuleSource::Builtin(name) = &filter.module {
+            let path = folder.join(format!("{name}.wasm"));
+            if path.is_file() {
+                filter.module = ModuleSource::File(path);
+            }
+        }
+    }
 }

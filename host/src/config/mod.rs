@@ -101,6 +101,10 @@ fn read(source: &Source, from_outside: &Outside, report: &Report) -> Config {
     if let Some(folder) = proxy.proxy.filters_dir.as_deref().filter(|folder| folder.is_dir()) {
         entries.extend(dropin::read(folder, report));
     }
+    let mut filters = chain::assemble(entries, report);
+    if let Some(folder) = &from_outside.builtin_filters {
+        chain::take_builtin_from(folder, &mut filters);
+    }
     let (admin, admin_addr) = observe::read_admin(&root);
     let [quic_addr, http_addr] = proxy.addresses;
     listeners::check(&[quic_addr, http_addr, admin_addr], report);
@@ -109,7 +113,7 @@ fn read(source: &Source, from_outside: &Outside, report: &Report) -> Config {
         quic: quic::read(&root, &proxy.proxy),
         logging: observe::read_logging(&root, from_outside),
         admin,
-        filters: chain::assemble(entries, report),
+        filters,
         proxy: proxy.proxy,
         timeouts: proxy.timeouts,
         limits: security.limits,

@@ -63,6 +63,8 @@ pub(super) struct Outside {
     pub(super) overrides: Overrides,
     /// Where compiled filters go unless `[proxy] cache_dir` says otherwise.
     pub(super) cache_dir: Option<PathBuf>,
+    /// `GPANEL_BUILTIN_FILTERS`: shipped filters in this folder stand for those inside the binary.
+    pub(super) builtin_filters: Option<PathBuf>,
 }
 
 impl Outside {
@@ -91,7 +93,8 @@ impl Outside {
             log_filter: fill(&flags.log_filter, "RUST_LOG"),
             log_format: fill(&flags.log_format, "GPANEL_LOG_FORMAT"),
         };
-        Self { overrides, cache_dir: cache_dir(lookup) }
+        let builtin_filters = variable("GPANEL_BUILTIN_FILTERS").map(|folder| PathBuf::from(folder.value));
+        Self { overrides, cache_dir: cache_dir(lookup), builtin_filters }
     }
 }
 

@@ -51,6 +51,21 @@ fn print(list: &[Diagnostic], folder: &Path) -> String {
 }
 
 #[test]
+fn shipped_filters_from_a_folder() {
+    let folder = std::env::temp_dir().join(format!("gpanel-builtin-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("router.wasm"), "").unwrap();
+    let variables = [("GPANEL_BUILTIN_FILTERS", folder.to_str().unwrap())];
+    let text = "proxy.dev_mode = true\nsecurity.validation.enable_security_headers = true\n";
+    let filters = load_text(text, &Overrides::default(), &variables).unwrap_or_else(show).config.filters;
+    std::fs::remove_dir_all(&folder).unwrap();
+    let modules: Vec<_> = filters.into_iter().map(|filter| filter.module).collect();
+    let [headers, router] = <[ModuleSource; 2]>::try_from(modules).unwrap();
+    assert_eq!(headers, ModuleSource::Builtin("security-headers".into()));
+    assert_eq!(router, ModuleSource::File(folder.join("router.wasm")));
+}
+
+#[test]
 fn precedence() {
     let file = "proxy.dev_mode = true\nproxy.quic_addr = \"3.3.3.3:3\"\nproxy.max_connections = 3\nproxy.idle_timeout = 3\n\
                 logging.level = \"warn\"\nlogging.format = \"text\"\n";

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use http::header::{CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE, VIA};
+use http::header::{EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, VIA};
 use http::uri::Authority;
 use http::{Method, Request, Version};
 use http_body::Body as _;
@@ -54,9 +54,6 @@ pub fn admit(
     }
     if matches!(parts.method, Method::CONNECT | Method::TRACE) {
         return Err(RequestError::Method);
-    }
-    if survey.hop_by_hop && connection.protocol != Protocol::Http1 {
-        refuse_connection_fields(&headers)?;
     }
     if headers.get(EXPECT).is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         return Err(RequestError::Expectation);
@@ -126,22 +123,6 @@ fn check_length(body: &Body, limits: &Limits) -> Result<(), RequestError> {
         (Some(length), Some(limit)) if length > limit => Err(BodyError::TooLarge { limit }.into()),
         _ => Ok(()),
     }
-}
-
-/// RFC 9113 section 8.2.2, RFC 9114 section 4.2.
-fn refuse_connection_fields(headers: &HeaderMap) -> Result<(), RequestError> {
-    let forbidden = [
-        CONNECTION,
-        TRANSFER_ENCODING,
-        UPGRADE,
-        HeaderName::from_static("keep-alive"),
-        HeaderName::from_static("proxy-connection"),
-    ];
-    let odd_te = headers.get_all(TE).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"trailers"));
-    if odd_te || headers.keys().any(|name| forbidden.contains(name)) {
-        return Err(RequestError::Malformed("a field of HTTP/1.1 connections in a later version"));
-    }
-    Ok(())
 }
 
 fn find_authority(

@@ -105,7 +105,9 @@ fn measure(workspace: &Workspace, options: &Options, cells: &[Cell], running: &[
         println!("==> [{}/{}] {cell}", number + 1, cells.len());
         for server in &able {
             // Connections, pools and caches warm up outside the measurement.
-            generators.load(server, *cell, options.warm_up())?;
+            if let Err(error) = generators.load(server, *cell, options.warm_up()) {
+                detail(format!("{} while it warmed up: {error:#}", server.name));
+            }
         }
         let of_cell = results.entry(*cell).or_default();
         for _ in 0..options.rounds() {

@@ -128,6 +128,17 @@ impl Drop for Process {
     }
 }
 
+/// Starts a contender on ports of its own and waits until both listeners accept.
+fn launch(contender: &Contender, site: &Site, backend: u16) -> Result<(Process, Ports)> {
+    let ports = Ports::free()?;
+    let command = (contender.command)(site, ports, backend)?;
+    let log = site.folder.join(format!("{}.log", contender.name));
+    let mut process = Process::start(command, log).context("cannot start it")?;
+    process.wait_listening(ports.plain)?;
+    process.wait_listening(ports.tls)?;
+    Ok((process, ports))
+}
+
 /// A contender that serves.
 pub struct Running {
     pub name: String,
@@ -140,12 +151,10 @@ pub struct Running {
 impl Running {
     /// Starts it on its core and waits until both listeners accept.
     pub fn start(contender: &Contender, site: &Site, backend: u16) -> Result<Self> {
-        let ports = Ports::free()?;
-        let command = (contender.command)(site, ports, backend)?;
-        let log = site.folder.join(format!("{}.log", contender.name));
-        let mut process = Process::start(command, log).context("cannot start it")?;
-        process.wait_listening(ports.plain)?;
-        process.wait_listening(ports.tls)?;
+        if contender.primed {
+            launch(contender, site, backend)?;
+        }
+        let (process, ports) = launch(contender, site, backend)?;
         thread::sleep(SETTLE);
         let idle_mb = machine::memory_mb(&machine::family(process.pid()), "VmRSS");
         Ok(Self { name: contender.name.clone(), ports, http3: contender.http3, process, idle_mb })

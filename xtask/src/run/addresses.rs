@@ -53,7 +53,7 @@ impl Addresses {
         set(&mut copy, &["proxy", "quic_addr"], self.quic.to_string());
         set(&mut copy, &["proxy", "http_addr"], self.http.to_string());
         set(&mut copy, &["metrics", "listen_addr"], self.admin.to_string());
-        set(&mut copy, &["backends", "bolt", "url"], format!("bolt://127.0.0.1:{}", self.bolt));
+        set(&mut copy, &["backends", "bolt", "url"], format!("http://127.0.0.1:{}", self.bolt));
         set(&mut copy, &["backends", "agent", "url"], format!("http://127.0.0.1:{}", self.agent));
         // Beside the shipped file, because relative paths in it are relative to its folder.
         let file = workspace.path("config/proxy.run.toml");

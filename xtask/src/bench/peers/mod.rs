@@ -25,6 +25,8 @@ pub struct Contender {
     pub name: String,
     /// Whether it serves HTTP/3; every one serves the rest.
     pub http3: bool,
+    /// Whether it is started once before, to fill its compile cache: the figures are those of every later start.
+    pub primed: bool,
     pub command: Launch,
 }
 
@@ -37,7 +39,12 @@ pub fn others(workspace: &Workspace, options: &Options) -> Result<Vec<Contender>
             continue;
         }
         if find(program).is_some() {
-            contenders.push(Contender { name: (*name).to_owned(), http3: false, command: Box::new(launch) });
+            contenders.push(Contender {
+                name: (*name).to_owned(),
+                http3: false,
+                primed: false,
+                command: Box::new(launch),
+            });
         } else {
             missing.push(*package);
         }

@@ -35,6 +35,7 @@ pub fn ours(workspace: &Workspace, profile: &str) -> Vec<Contender> {
             Contender {
                 name: name.to_owned(),
                 http3: true,
+                primed: true,
                 command: Box::new(move |site, ports, backend| {
                     command(name, chain, &binary, &guests, site, ports, backend)
                 }),
@@ -68,7 +69,7 @@ fn configuration(chain: Chain, guests: &std::path::Path, site: &Site, ports: Por
          [logging]\nlevel = \"error\"\naccess_log = false\n\n\
          [metrics]\nenabled = true\nlisten_addr = \"127.0.0.1:{admin}\"\n\n\
          [security.validation]\nenable_security_headers = {headers}\n\n\
-         [routing]\nenabled = {routing}\n",
+         [routing.rules]\n",
         tls = ports.tls,
         plain = ports.plain,
         certificate = site.certificate.display(),
@@ -76,10 +77,10 @@ fn configuration(chain: Chain, guests: &std::path::Path, site: &Site, ports: Por
         default = if matches!(chain, Chain::Empty) { "default_backend = \"bench\"\n" } else { "" },
         admin = free_port()?,
         headers = matches!(chain, Chain::Two | Chain::Four),
-        routing = !matches!(chain, Chain::Empty),
     );
+    // An empty table of rules means no router at all.
     if !matches!(chain, Chain::Empty) {
-        text.push_str("[routing.rules]\n\"/*\" = \"bench\"\n");
+        text.push_str("\"/*\" = \"bench\"\n");
     }
     if matches!(chain, Chain::Four) {
         for name in ["noop-a", "noop-b"] {

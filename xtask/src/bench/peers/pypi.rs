@@ -34,7 +34,7 @@ pub fn contenders(workspace: &Workspace, options: &Options) -> Result<Vec<Conten
         .map(|(name, _, launch)| {
             let program = bin.join(name);
             let command: Launch = Box::new(move |site, ports, backend| launch(&program, site, ports, backend));
-            Contender { name: (*name).to_owned(), http3: true, command }
+            Contender { name: (*name).to_owned(), http3: true, primed: false, command }
         })
         .collect())
 }
