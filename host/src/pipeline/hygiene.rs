@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use http::header::{EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, VIA};
+use http::header::{COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, VIA};
 use http::uri::Authority;
 use http::{Method, Request, Version};
 use http_body::Body as _;
@@ -16,7 +16,8 @@ use super::error::RequestError;
 use crate::config::model::Limits;
 use crate::message::headers::{Class, remove_class, strip_hop_by_hop, survey};
 use crate::message::{
-    Body, BodyError, Connection, Exchange, Protocol, Provenance, RequestHead, RequestId, Scheme, authority, path, priority,
+    Body, BodyError, Connection, Exchange, Protocol, Provenance, RequestHead, RequestId, Scheme, authority, path,
+    priority,
 };
 
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
@@ -68,13 +69,13 @@ pub fn admit(
 
     let trusted = is_trusted(connection.peer.ip(), rules.trusted);
     let early_data = early_data || (trusted && survey.provenance && headers.contains_key(EARLY_DATA));
-    let believed = if survey.provenance {
-        take_provenance(&mut headers, trusted, rules.trusted)
-    } else {
-        Believed::default()
-    };
+    let believed =
+        if survey.provenance { take_provenance(&mut headers, trusted, rules.trusted) } else { Believed::default() };
     if survey.hop_by_hop {
         strip_hop_by_hop(&mut headers);
+    }
+    if connection.protocol != Protocol::Http1 {
+        join_cookies(&mut headers);
     }
     headers.remove(HOST);
     headers.remove(http::header::CONTENT_LENGTH);
@@ -138,7 +139,8 @@ fn find_authority(
         return Err(RequestError::Malformed("more than one Host"));
     }
     let host = host.map(|value| authority::parse(value.as_bytes()).ok_or(MALFORMED)).transpose()?;
-    let named = uri.authority().map(|named| authority::parse(named.as_str().as_bytes()).ok_or(MALFORMED)).transpose()?;
+    let named =
+        uri.authority().map(|named| authority::parse(named.as_str().as_bytes()).ok_or(MALFORMED)).transpose()?;
     match (named, host) {
         // RFC 9112 section 3.2.2: the target of HTTP/1.1 wins; in later versions both must agree.
         (Some(named), Some(host)) if connection.protocol != Protocol::Http1 && named != host => {
@@ -187,13 +189,27 @@ fn take_provenance(headers: &mut HeaderMap, trusted: bool, nets: &[IpNet]) -> Be
     believed
 }
 
+/// Cookies that came in several fields, as one: HTTP/1.1 knows one field only (RFC 9113 section 8.2.3, RFC 9114
+/// section 4.2.1).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_some() {
+        if let Some(cookies) = joined_by(headers, &COOKIE, b"; ") {
+            headers.insert(COOKIE, cookies);
+        }
+    }
+}
+
 /// All values of a list field as one.
 fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
+    joined_by(headers, name, b", ")
+}
+
+fn joined_by(headers: &HeaderMap, name: &HeaderName, separator: &[u8]) -> Option<HeaderValue> {
     let values: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
     match values.as_slice() {
         [] => None,
         [_] => headers.get(name).cloned(),
-        several => HeaderValue::from_bytes(&several.join(&b", "[..])).ok(),
+        several => HeaderValue::from_bytes(&several.join(separator)).ok(),
     }
 }
 
