@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use http::header::{EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, VIA};
+use http::header::{COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, VIA};
 use http::uri::Authority;
 use http::{Method, Request, Version};
 use http_body::Body as _;
@@ -73,6 +73,9 @@ pub fn admit(
         if survey.provenance { take_provenance(&mut headers, trusted, rules.trusted) } else { Believed::default() };
     if survey.hop_by_hop {
         strip_hop_by_hop(&mut headers);
+    }
+    if connection.protocol != Protocol::Http1 {
+        join_cookies(&mut headers);
     }
     headers.remove(HOST);
     headers.remove(http::header::CONTENT_LENGTH);
@@ -186,13 +189,27 @@ fn take_provenance(headers: &mut HeaderMap, trusted: bool, nets: &[IpNet]) -> Be
     believed
 }
 
+/// Cookies that came in several fields, as one: HTTP/1.1 knows one field only (RFC 9113 section 8.2.3, RFC 9114
+/// section 4.2.1).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_some() {
+        if let Some(cookies) = joined_by(headers, &COOKIE, b"; ") {
+            headers.insert(COOKIE, cookies);
+        }
+    }
+}
+
 /// All values of a list field as one.
 fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
+    joined_by(headers, name, b", ")
+}
+
+fn joined_by(headers: &HeaderMap, name: &HeaderName, separator: &[u8]) -> Option<HeaderValue> {
     let values: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
     match values.as_slice() {
         [] => None,
         [_] => headers.get(name).cloned(),
-        several => HeaderValue::from_bytes(&several.join(&b", "[..])).ok(),
+        several => HeaderValue::from_bytes(&several.join(separator)).ok(),
     }
 }
 

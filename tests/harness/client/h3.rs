@@ -69,6 +69,16 @@ impl H3Connection {
         &self.quic
     }
 
+    /// GET, for tests that need the endpoint too: how many bytes came.
+    ///
+    /// # Errors
+    /// The connection or the stream broke.
+    pub async fn get(&mut self, path: &str) -> Result<usize, BoxError> {
+        let uri = format!("https://localhost{path}");
+        let response = self.send(Request::get(uri).body(super::empty())?).await?;
+        Ok(response.into_body().collect().await?.to_bytes().len())
+    }
+
     /// The endpoint, for tests that move it to another port.
     pub fn endpoint(&self) -> &quinn::Endpoint {
         &self.endpoint
