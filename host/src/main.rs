@@ -10,6 +10,9 @@ use gpanel_proxy::{config, server};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // The allocator's arenas and the guests' memories are used in small parts. With huge pages every first byte would
+    // cost two megabytes; where the kernel does not know the call, that is what it costs.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     match run() {
         Ok(code) => code,
         Err(error) => {

@@ -93,7 +93,7 @@ fn parse(header: Header, bytes: &mut usize) -> Result<(HeaderName, HeaderValue),
 fn parse_name(name: &str) -> Result<HeaderName, Invalid> {
     // A token (RFC 9110 section 5.1), so no pseudo-header; written in lower case.
     let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Invalid::HeaderName(name.to_owned()))?;
-    if is_framing(&parsed) { Err(Invalid::ReservedHeader(parsed)) } else { Ok(parsed) }
+    if is_framing(&parsed) || is_written_by_the_proxy(&parsed) { Err(Invalid::ReservedHeader(parsed)) } else { Ok(parsed) }
 }
 
 /// Fields that say where a message ends or belong to one connection (RFC 9110 section 7.6.1): the proxy's own.
@@ -101,6 +101,14 @@ fn is_framing(name: &HeaderName) -> bool {
     // Compared by what `http` has as a number first; the rest by text.
     [CONNECTION, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, EXPECT].contains(name)
         || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
+}
+
+/// Fields by which the proxy tells the upstream who asked: a second one of them would be believed or not, by chance.
+fn is_written_by_the_proxy(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "forwarded" | "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "via" | "x-request-id" | "early-data"
+    )
 }
 
 #[cfg(test)]
@@ -148,6 +156,7 @@ mod tests {
             ("keep-alive", "1"),
             ("proxy-connection", "close"),
             ("http2-settings", "x"),
+            ("x-forwarded-for", "192.0.2.1"),
         ] {
             let result = parse_edits(vec![set(name, value.as_bytes())]);
             assert!(result.is_err(), "{name:?}: {value:?}");

@@ -37,7 +37,7 @@ fn is_port(port: &[u8]) -> bool {
     !port.is_empty()
         && port.len() <= 5
         && port.iter().all(u8::is_ascii_digit)
-        && port.iter().fold(0u32, |number, digit| number * 10 + u32::from(digit - b'0')) <= u32::from(u16::MAX)
+        && port.iter().fold(0u32, |number, digit| number * 10 + u32::from(digit - b'0')) <= 65_535
 }
 
 #[cfg(test)]

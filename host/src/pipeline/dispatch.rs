@@ -6,6 +6,7 @@ use super::Pipeline;
 use super::error::RequestError;
 use super::forward;
 use super::internal;
+use super::local_reply;
 use super::record::Record;
 use crate::message::{Body, Exchange, ResponseHead, Target};
 use crate::snapshot::Snapshot;
@@ -18,13 +19,15 @@ pub(super) async fn dispatch(
     body: Body,
     record: &mut Record,
 ) -> Result<(ResponseHead, Body), RequestError> {
-    let target = match exchange.target.as_ref() {
-        Some(target) => target,
-        None => {
-            let default = snapshot.default_target.as_ref().ok_or(RequestError::NoRoute)?;
-            record.defaulted(default);
-            default
-        }
+    if exchange.request.path_and_query.as_str() == "*" {
+        return Ok((local_reply::allow(), Body::Empty));
+    }
+    let target = if let Some(target) = exchange.target.as_ref() {
+        target
+    } else {
+        let default = snapshot.default_target.as_ref().ok_or(RequestError::NoRoute)?;
+        record.defaulted(default);
+        default
     };
     match target {
         Target::Backend(name) => {

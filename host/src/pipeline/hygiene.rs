@@ -64,7 +64,12 @@ pub fn admit(
     if target.as_str().len() > rules.limits.max_uri_length {
         return Err(RequestError::TargetTooLong);
     }
-    let path_and_query = path::normalise_target(target).map_err(refuse_path)?;
+    // RFC 9110 section 9.3.7: the server as a whole; dispatch answers it.
+    let path_and_query = if parts.method == Method::OPTIONS && target.as_str() == "*" {
+        target.clone()
+    } else {
+        path::normalise_target(target).map_err(refuse_path)?
+    };
     check_length(&body, rules.limits)?;
 
     let trusted = is_trusted(connection.peer.ip(), rules.trusted);
@@ -192,10 +197,10 @@ fn take_provenance(headers: &mut HeaderMap, trusted: bool, nets: &[IpNet]) -> Be
 /// Cookies that came in several fields, as one: HTTP/1.1 knows one field only (RFC 9113 section 8.2.3, RFC 9114
 /// section 4.2.1).
 fn join_cookies(headers: &mut HeaderMap) {
-    if headers.get_all(COOKIE).iter().nth(1).is_some() {
-        if let Some(cookies) = joined_by(headers, &COOKIE, b"; ") {
-            headers.insert(COOKIE, cookies);
-        }
+    if headers.get_all(COOKIE).iter().nth(1).is_some()
+        && let Some(joined) = joined_by(headers, &COOKIE, b"; ")
+    {
+        headers.insert(COOKIE, joined);
     }
 }
 

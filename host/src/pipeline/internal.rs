@@ -12,7 +12,7 @@ use crate::telemetry::health::{Audience, health_body, ready_body};
 /// Answers a request that the chain sent to `internal`.
 #[must_use]
 pub fn serve(telemetry: &Telemetry, request: &RequestHead, id: Option<&RequestId>) -> (ResponseHead, Body) {
-    let endpoint: fn(&Telemetry) -> Option<(StatusCode, Vec<u8>)> = match request.path_and_query.path() {
+    let endpoint: Endpoint = match request.path_and_query.path() {
         "/api/stats" => stats,
         "/health" => health,
         "/ready" => ready,
@@ -24,27 +24,30 @@ pub fn serve(telemetry: &Telemetry, request: &RequestHead, id: Option<&RequestId
         head.headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return (head, body);
     }
-    match endpoint(telemetry) {
-        Some((status, text)) => json(status, text, &request.method),
-        None => json_error(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "The proxy failed.", id),
-    }
+    let (status, text) = endpoint(telemetry);
+    json(status, text, &request.method)
 }
 
-fn stats(telemetry: &Telemetry) -> Option<(StatusCode, Vec<u8>)> {
-    let mut text = serde_json::to_vec(&telemetry.stats()).ok()?;
+/// Makes a status and a JSON text.
+type Endpoint = fn(&Telemetry) -> (StatusCode, Vec<u8>);
+
+fn stats(telemetry: &Telemetry) -> (StatusCode, Vec<u8>) {
+    let text = serde_json::to_vec(&telemetry.stats());
+    let status = if text.is_ok() { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
+    let mut text = text.unwrap_or_else(|_| b"{}".to_vec());
     text.push(b'\n');
-    Some((StatusCode::OK, text))
+    (status, text)
 }
 
 /// As on the admin listener, without what only the operator should know.
-fn health(telemetry: &Telemetry) -> Option<(StatusCode, Vec<u8>)> {
-    Some((StatusCode::OK, health_body(telemetry, Audience::Public).into_bytes()))
+fn health(telemetry: &Telemetry) -> (StatusCode, Vec<u8>) {
+    (StatusCode::OK, health_body(telemetry, Audience::Public).into_bytes())
 }
 
-fn ready(telemetry: &Telemetry) -> Option<(StatusCode, Vec<u8>)> {
+fn ready(telemetry: &Telemetry) -> (StatusCode, Vec<u8>) {
     let (ready, text) = ready_body(telemetry, Audience::Public);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    Some((status, text.into_bytes()))
+    (status, text.into_bytes())
 }
 
 fn json(status: StatusCode, text: Vec<u8>, method: &Method) -> (ResponseHead, Body) {

@@ -8,6 +8,9 @@ use super::record::Record;
 use crate::message::reply::json_error;
 use crate::message::{Body, ResponseHead};
 
+/// What the proxy passes on; a backend may know more.
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+
 /// Makes the response for an error and notes the error in the record, which logs it once.
 pub(super) fn make(error: &RequestError, record: &mut Record) -> (ResponseHead, Body) {
     record.failed(error.label());
@@ -19,7 +22,7 @@ pub(super) fn make(error: &RequestError, record: &mut Record) -> (ResponseHead, 
     let (mut head, body) = json_error(status, error.label(), &error.public_message(), Some(record.id()));
     match status {
         StatusCode::METHOD_NOT_ALLOWED => {
-            head.headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+            head.headers.insert(ALLOW, METHODS);
         }
         StatusCode::SERVICE_UNAVAILABLE => {
             head.headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
@@ -27,6 +30,13 @@ pub(super) fn make(error: &RequestError, record: &mut Record) -> (ResponseHead, 
         _ => {}
     }
     (head, body)
+}
+
+/// Answers `OPTIONS *`.
+pub(super) fn allow() -> ResponseHead {
+    let mut head = ResponseHead::new(StatusCode::NO_CONTENT);
+    head.headers.insert(ALLOW, METHODS);
+    head
 }
 
 /// Stands in for a head that a filter's reply lost; can't happen unless the chain breaks its word.

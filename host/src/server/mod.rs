@@ -4,6 +4,7 @@ mod commands;
 mod reloader;
 mod worker;
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::Admin;
+use crate::cli::EXIT_USAGE;
 use crate::config::{Config, Diagnostic, Loaded, Overrides};
 use crate::listener::certs;
 use crate::listener::limits::ConnectionLimits;
@@ -45,13 +47,18 @@ pub fn run(loaded: Loaded, overrides: Overrides) -> anyhow::Result<ExitCode> {
     let config = Arc::new(config);
 
     // Certificates and filters first: what is wrong with them is known before a port is taken.
-    let certs = Arc::new(certs::Store::open(&config)?);
+    let certs = match certs::Store::open(&config) {
+        Ok(certs) => Arc::new(certs),
+        Err(error) => return Ok(misconfigured(&[error])),
+    };
     let telemetry = Telemetry::new(config.proxy.workers);
     telemetry.set_access_log(logging.handle().access_log());
     telemetry.set_certificate_not_after(certs.not_after());
     let foundation = foundation(&config, &telemetry)?;
-    let snapshot = Snapshot::build(Arc::clone(&config), &foundation, None)
-        .map_err(|errors| anyhow::anyhow!(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
+    let snapshot = match Snapshot::build(Arc::clone(&config), &foundation, None) {
+        Ok(snapshot) => snapshot,
+        Err(errors) => return Ok(misconfigured(&errors)),
+    };
     let shared = Arc::new(Shared { snapshot: ArcSwap::from_pointee(snapshot), telemetry: Arc::clone(&telemetry) });
     telemetry.set_generation(1);
 
@@ -68,6 +75,16 @@ pub fn run(loaded: Loaded, overrides: Overrides) -> anyhow::Result<ExitCode> {
     runtime.shutdown_background();
     drop(logging);
     code
+}
+
+/// What the configuration names can't be used: says so to whoever started the process, like any other mistake in it.
+fn misconfigured<E: std::fmt::Display>(errors: &[E]) -> ExitCode {
+    let mut out = std::io::stderr().lock();
+    for error in errors {
+        // Without anybody to read it the exit code has to do.
+        let _ = writeln!(out, "{error}");
+    }
+    ExitCode::from(EXIT_USAGE)
 }
 
 /// Everything that is assembled before the first connection.

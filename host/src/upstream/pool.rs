@@ -85,10 +85,13 @@ impl IdleBudget {
     }
 }
 
+/// One worker's stack.
+type Idle = Mutex<Vec<Box<Connection>>>;
+
 /// The idle connections of one endpoint.
 #[derive(Debug)]
 pub(super) struct Pool {
-    workers: Box<[Padded<Mutex<Vec<Box<Connection>>>>]>,
+    workers: Box<[Padded<Idle>]>,
     budget: Arc<IdleBudget>,
 }
 

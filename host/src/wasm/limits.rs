@@ -17,7 +17,7 @@ pub(super) const MAX_RUNAWAY_COMPILES: usize = 2;
 /// CPU time of `configure`, and of `schema`.
 pub(super) const LIFECYCLE_TIME: Duration = Duration::from_secs(2);
 /// The engine's clock: the smallest CPU time that can be told apart.
-pub(super) const TICK: Duration = Duration::from_millis(2);
+pub(super) const TICK: Duration = Duration::from_millis(1);
 /// Calls into the host during one hook.
 pub(super) const HOSTCALLS_PER_CALL: u32 = 10_000;
 /// Bytes that one hostcall, or one verdict, may bring out of the guest.

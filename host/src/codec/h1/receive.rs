@@ -45,6 +45,17 @@ pub(super) enum BodyState {
     Unread,
 }
 
+/// How `100 Continue` stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expectation {
+    /// Nobody waits for it.
+    None,
+    /// The client waits for it before it sends the body.
+    Waiting,
+    /// Somebody wants the body: it is due.
+    Due,
+}
+
 /// The reading side.
 pub(super) struct Receiver<IO> {
     io: ReadHalf<IO>,
@@ -56,10 +67,7 @@ pub(super) struct Receiver<IO> {
     keep_alive: Duration,
     served_before: bool,
     pub(super) body: BodyState,
-    /// The client waits for `100 Continue` before it sends the body.
-    expects_continue: bool,
-    /// Somebody wants the body: `100 Continue` is due.
-    wants_continue: bool,
+    expectation: Expectation,
     /// Nothing more is read as a request.
     given_up: bool,
 }
@@ -81,8 +89,7 @@ impl<IO: AsyncRead> Receiver<IO> {
             keep_alive: settings.keep_alive,
             served_before: false,
             body: BodyState::Read,
-            expects_continue: false,
-            wants_continue: false,
+            expectation: Expectation::None,
             given_up: false,
         }
     }
@@ -162,20 +169,25 @@ impl<IO: AsyncRead> Receiver<IO> {
     pub(super) fn begin_body(&mut self, expects_continue: bool) {
         self.body = BodyState::Unread;
         // Whoever has begun to send does not wait.
-        self.expects_continue = expects_continue && self.input.is_empty();
+        let waits = expects_continue && self.input.is_empty();
+        self.expectation = if waits { Expectation::Waiting } else { Expectation::None };
     }
 
     /// Reads more of a body, telling a waiting client first that it is wanted.
     pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if std::mem::take(&mut self.expects_continue) {
-            self.wants_continue = true;
+        if self.expectation == Expectation::Waiting {
+            self.expectation = Expectation::Due;
         }
         self.poll_read(cx, BODY_READ_SIZE)
     }
 
     /// Whether `100 Continue` is due now.
     pub(super) fn take_continue(&mut self) -> bool {
-        std::mem::take(&mut self.wants_continue)
+        let due = self.expectation == Expectation::Due;
+        if due {
+            self.expectation = Expectation::None;
+        }
+        due
     }
 
     /// Whether the client has closed while its response is made or written; reads ahead a little to find out.
@@ -193,7 +205,7 @@ impl<IO: AsyncRead> Receiver<IO> {
     /// Whether another request may follow the one in progress.
     pub(super) fn may_go_on(&self) -> bool {
         // A client that was never told to continue may send the body or the next request: nobody can tell.
-        !self.given_up && !self.expects_continue
+        !self.given_up && self.expectation != Expectation::Waiting
     }
 
     /// What comes now is no request.

@@ -48,13 +48,13 @@ pub(super) fn parse(head: &Head, _settings: &Settings) -> Result<Parsed, Request
     Ok(Parsed { request, version, framing, keep_alive, expects_continue })
 }
 
-/// Origin form or absolute form (RFC 9112 section 3.2); the other two belong to methods that are not served.
+/// Origin, absolute or asterisk form (RFC 9112 section 3.2); the last belongs to CONNECT, which is not served.
 fn uri(target: &Bytes) -> Result<Uri, RequestError> {
     const MALFORMED: RequestError = RequestError::Malformed("malformed request target");
     if memchr::memchr(b'#', target).is_some() {
         return Err(MALFORMED);
     }
-    if target.first() == Some(&b'/') {
+    if target.first() == Some(&b'/') || target.as_ref() == b"*" {
         return PathAndQuery::from_maybe_shared(target.clone()).map(Uri::from).map_err(|_| MALFORMED);
     }
     let uri = Uri::from_maybe_shared(target.clone()).map_err(|_| MALFORMED)?;

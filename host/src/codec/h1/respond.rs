@@ -71,7 +71,7 @@ impl Sending {
         let before = self.writer.written;
         match self.writer.poll(io, out, body, cx) {
             Poll::Ready(result) => return Poll::Ready(result.map_err(drop)),
-            Poll::Pending if out.is_empty() => stall.set(None),
+            Poll::Pending if self.writer.waits_for_source() => stall.set(None),
             Poll::Pending if self.writer.written > before || stall.at().is_none() => {
                 stall.set(Some(Instant::now() + self.patience));
             }

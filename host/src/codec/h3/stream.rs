@@ -155,7 +155,6 @@ impl Responder {
     ) -> Result<(), Gone> {
         let (mut parts, body) = response.into_parts();
         parts.version = Version::HTTP_3;
-        settings.advertise(&mut parts.headers);
         let head = self.stream.send_response(Response::from_parts(parts, ()));
         let sent = within(settings.write_stall, pin!(head)).await;
         self.settle(sent)?;

@@ -84,6 +84,8 @@ pub enum WriteError {
 pub struct BodyWriter {
     framing: Framing,
     finished: bool,
+    /// Whether the last poll waits for the body's source, and not for the socket.
+    waits_for_source: bool,
     /// A large chunk was queued whose CRLF is still owed.
     owes_line_end: bool,
     /// Bytes that the socket took, heads included.
@@ -96,13 +98,7 @@ impl BodyWriter {
     /// Begins a body.
     #[must_use]
     pub fn new(framing: Framing) -> Self {
-        Self { framing, finished: false, owes_line_end: false, written: 0, body_bytes: 0 }
-    }
-
-    /// Whether the source has ended and all of it was written.
-    #[must_use]
-    pub fn is_finished(&self, out: &OutBuffer) -> bool {
-        self.finished && out.is_empty()
+        Self { framing, finished: false, waits_for_source: false, owes_line_end: false, written: 0, body_bytes: 0 }
     }
 
     /// Moves the body on as far as source and socket allow; ready when all of it is written.
@@ -117,6 +113,7 @@ impl BodyWriter {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), WriteError>> {
         loop {
+            self.waits_for_source = false;
             let mut source_is_pending = false;
             while !self.finished && out.large.is_empty() && out.bytes.len() < GATHER_LIMIT {
                 match Pin::new(&mut *body).poll_frame(cx) {
@@ -128,7 +125,7 @@ impl BodyWriter {
                     Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(WriteError::Body(error))),
                     Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                         Ok(data) => self.data(out, data)?,
-                        Err(frame) => self.end(out, frame.into_trailers().ok())?,
+                        Err(frame) => self.end(out, frame.into_trailers().ok().as_ref())?,
                     },
                 }
             }
@@ -137,9 +134,16 @@ impl BodyWriter {
                 return Poll::Ready(Ok(()));
             }
             if source_is_pending {
+                self.waits_for_source = true;
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Whether a poll that is pending waits for the body's source: nothing is left that the socket could take.
+    #[must_use]
+    pub fn waits_for_source(&self) -> bool {
+        self.waits_for_source
     }
 
     fn data(&mut self, out: &mut OutBuffer, data: Bytes) -> Result<(), WriteError> {
@@ -167,14 +171,14 @@ impl BodyWriter {
         Ok(())
     }
 
-    fn end(&mut self, out: &mut OutBuffer, trailers: Option<HeaderMap>) -> Result<(), WriteError> {
+    fn end(&mut self, out: &mut OutBuffer, trailers: Option<&HeaderMap>) -> Result<(), WriteError> {
         self.finished = true;
         match self.framing {
             Framing::Length(0) | Framing::UntilClose => Ok(()),
             Framing::Length(_) => Err(WriteError::Length),
             Framing::Chunked => {
                 self.pay_line_end(out);
-                encode::last_chunk(&mut out.bytes, trailers.as_ref());
+                encode::last_chunk(&mut out.bytes, trailers);
                 Ok(())
             }
         }
