@@ -9,6 +9,15 @@
     clippy::must_use_candidate,
     reason = "a harness fails a test by panicking, with a message that says why"
 )]
+#![allow(clippy::disallowed_types, reason = "a poisoned lock belongs to a test that has failed already")]
+#![allow(
+    clippy::duration_suboptimal_units,
+    clippy::format_collect,
+    clippy::many_single_char_names,
+    clippy::match_wild_err_arm,
+    clippy::type_complexity,
+    reason = "matters of taste that would make tests longer"
+)]
 #![allow(clippy::print_stderr, reason = "libtest shows what a failed test wrote")]
 
 pub mod admin;

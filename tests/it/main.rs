@@ -7,6 +7,15 @@
     clippy::too_many_lines,
     reason = "a test fails by panicking and is read from top to bottom"
 )]
+#![allow(clippy::disallowed_types, reason = "a poisoned lock belongs to a test that has failed already")]
+#![allow(
+    clippy::duration_suboptimal_units,
+    clippy::format_collect,
+    clippy::many_single_char_names,
+    clippy::match_wild_err_arm,
+    clippy::type_complexity,
+    reason = "matters of taste that would make tests longer"
+)]
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "libtest shows what a failed test wrote")]
 #![allow(unreachable_pub, reason = "modules of a binary")]
 

@@ -100,7 +100,7 @@ async fn a_thousand_replacements_under_load() {
         mib(after_hundred),
         mib(after_thousand)
     );
-    let wrong = shared.wrong.lock().unwrap();
+    let wrong = std::mem::take(&mut *shared.wrong.lock().unwrap());
     assert!(wrong.is_empty(), "{} of {requests} requests failed: {wrong:?}", wrong.len());
     assert!(requests > 5000, "only {requests} requests: that is no load");
     let growth = after_thousand.saturating_sub(after_hundred);

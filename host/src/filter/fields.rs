@@ -93,7 +93,11 @@ fn parse(header: Header, bytes: &mut usize) -> Result<(HeaderName, HeaderValue),
 fn parse_name(name: &str) -> Result<HeaderName, Invalid> {
     // A token (RFC 9110 section 5.1), so no pseudo-header; written in lower case.
     let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Invalid::HeaderName(name.to_owned()))?;
-    if is_framing(&parsed) || is_written_by_the_proxy(&parsed) { Err(Invalid::ReservedHeader(parsed)) } else { Ok(parsed) }
+    if is_framing(&parsed) || is_written_by_the_proxy(&parsed) {
+        Err(Invalid::ReservedHeader(parsed))
+    } else {
+        Ok(parsed)
+    }
 }
 
 /// Fields that say where a message ends or belong to one connection (RFC 9110 section 7.6.1): the proxy's own.
@@ -107,7 +111,13 @@ fn is_framing(name: &HeaderName) -> bool {
 fn is_written_by_the_proxy(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
-        "forwarded" | "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "via" | "x-request-id" | "early-data"
+        "forwarded"
+            | "x-forwarded-for"
+            | "x-forwarded-proto"
+            | "x-forwarded-host"
+            | "via"
+            | "x-request-id"
+            | "early-data"
     )
 }
 

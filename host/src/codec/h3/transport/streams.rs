@@ -79,9 +79,14 @@ enum Frames {
     Unknown,
     /// Frames: a request, or the control stream.
     Scanned(Scan),
-    /// QPACK and types that nobody knows: no frames, and `h3` reads no further.
+    /// Instructions for a dynamic table that we do not have.
+    Encoder,
+    /// The QPACK decoder's and types that nobody knows: no frames, and `h3` reads no further.
     None,
 }
+
+/// "Set Dynamic Table Capacity" to zero (RFC 9204 section 4.3.1).
+const NO_CAPACITY: u8 = 0x20;
 
 /// A stream from the client.
 pub(in crate::codec::h3) struct RecvStream {
@@ -102,16 +107,25 @@ impl RecvStream {
         Self { stream, shared, frames, kind, ended: false }
     }
 
-    /// Looks at the frames; `false` when one is too large.
-    fn scan(&mut self, mut bytes: &[u8]) -> bool {
+    /// Looks at what `h3` does not.
+    fn scan(&mut self, mut bytes: &[u8]) -> Result<(), (Code, &'static str)> {
         if let (Frames::Unknown, Some((first, rest))) = (&self.frames, bytes.split_first()) {
-            // The control stream's type is 0, and nobody writes that in more than one byte.
-            self.frames = if *first == 0 { Frames::Scanned(Scan::new(self.shared.frame_limit)) } else { Frames::None };
+            // The types of RFC 9114 section 6.2 and RFC 9204 section 4.2; nobody writes them in more than one byte.
+            self.frames = match *first {
+                0 => Frames::Scanned(Scan::new(self.shared.frame_limit)),
+                1 => return Err((Code::H3_STREAM_CREATION_ERROR, "clients do not push")),
+                2 => Frames::Encoder,
+                _ => Frames::None,
+            };
             bytes = rest;
         }
         match &mut self.frames {
-            Frames::Scanned(scan) => scan.read(bytes),
-            Frames::Unknown | Frames::None => true,
+            Frames::Scanned(scan) if !scan.read(bytes) => Err((Code::H3_EXCESSIVE_LOAD, "frame too large")),
+            // We offer no dynamic table, so that there is nothing to say but that its capacity is zero.
+            Frames::Encoder if bytes.iter().any(|byte| *byte != NO_CAPACITY) => {
+                Err((Code::QPACK_ENCODER_STREAM_ERROR, "there is no dynamic table"))
+            }
+            Frames::Scanned(_) | Frames::Encoder | Frames::Unknown | Frames::None => Ok(()),
         }
     }
 
@@ -133,10 +147,10 @@ impl quic::RecvStream for RecvStream {
         let read = pin!(self.stream.read_chunk(usize::MAX, true)).poll(cx);
         match ready!(read) {
             Ok(Some(chunk)) => {
-                if self.scan(&chunk.bytes) {
-                    return Poll::Ready(Ok(Some(chunk.bytes)));
+                if let Err((code, reason)) = self.scan(&chunk.bytes) {
+                    return Poll::Ready(Err(self.refuse(code, reason)));
                 }
-                Poll::Ready(Err(self.refuse(Code::H3_EXCESSIVE_LOAD, "frame too large")))
+                Poll::Ready(Ok(Some(chunk.bytes)))
             }
             Ok(None) => {
                 if let Frames::Scanned(scan) = &self.frames
