@@ -85,6 +85,7 @@ enum Frames {
     None,
 }
 
+const TOO_LARGE: (Code, &str) = (Code::H3_EXCESSIVE_LOAD, "frame too large");
 /// "Set Dynamic Table Capacity" to zero (RFC 9204 section 4.3.1).
 const NO_CAPACITY: u8 = 0x20;
 
@@ -119,14 +120,13 @@ impl RecvStream {
             };
             bytes = rest;
         }
-        match &mut self.frames {
-            Frames::Scanned(scan) if !scan.read(bytes) => Err((Code::H3_EXCESSIVE_LOAD, "frame too large")),
+        let allowed = match &mut self.frames {
+            Frames::Scanned(scan) => return scan.read(bytes).then_some(()).ok_or(TOO_LARGE),
             // We offer no dynamic table, so that there is nothing to say but that its capacity is zero.
-            Frames::Encoder if bytes.iter().any(|byte| *byte != NO_CAPACITY) => {
-                Err((Code::QPACK_ENCODER_STREAM_ERROR, "there is no dynamic table"))
-            }
-            Frames::Scanned(_) | Frames::Encoder | Frames::Unknown | Frames::None => Ok(()),
-        }
+            Frames::Encoder => bytes.iter().all(|byte| *byte == NO_CAPACITY),
+            Frames::Unknown | Frames::None => true,
+        };
+        allowed.then_some(()).ok_or((Code::QPACK_ENCODER_STREAM_ERROR, "there is no dynamic table"))
     }
 
     /// Closes the connection, and says so to `h3`.
