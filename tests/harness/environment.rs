@@ -36,7 +36,7 @@ pub fn shipped_filter(name: &str) -> PathBuf {
 /// A guest made for tests: from `GPANEL_GUESTS_DIR`, else `target/test-guests`.
 pub fn test_guest(name: &str) -> PathBuf {
     existing(
-        from_variable_or("GPANEL_GUESTS_DIR", "target/test-guests").join(format!("guest-{name}.wasm")),
+        from_variable_or("GPANEL_GUESTS_DIR", "target/test-guests").join(format!("{name}.wasm")),
         "build the test guests with `cargo xtask build-filters`, or run `cargo xtask test`",
     )
 }

@@ -81,13 +81,17 @@ enum Frames {
     Scanned(Scan),
     /// Instructions for a dynamic table that we do not have.
     Encoder,
-    /// The QPACK decoder's and types that nobody knows: no frames, and `h3` reads no further.
+    /// Acknowledgements for a dynamic table that nobody has.
+    Decoder,
+    /// Types that nobody knows, and what needs no further look.
     None,
 }
 
 const TOO_LARGE: (Code, &str) = (Code::H3_EXCESSIVE_LOAD, "frame too large");
 /// "Set Dynamic Table Capacity" to zero (RFC 9204 section 4.3.1).
 const NO_CAPACITY: u8 = 0x20;
+/// The first bits of "Stream Cancellation" (RFC 9204 section 4.4.2).
+const CANCELLATION: u8 = 0b01;
 
 /// A stream from the client.
 pub(in crate::codec::h3) struct RecvStream {
@@ -116,17 +120,26 @@ impl RecvStream {
                 0 => Frames::Scanned(Scan::new(self.shared.frame_limit)),
                 1 => return Err((Code::H3_STREAM_CREATION_ERROR, "clients do not push")),
                 2 => Frames::Encoder,
+                3 => Frames::Decoder,
                 _ => Frames::None,
             };
             bytes = rest;
         }
-        let allowed = match &mut self.frames {
-            Frames::Scanned(scan) => return scan.read(bytes).then_some(()).ok_or(TOO_LARGE),
-            // We offer no dynamic table, so that there is nothing to say but that its capacity is zero.
-            Frames::Encoder => bytes.iter().all(|byte| *byte == NO_CAPACITY),
-            Frames::Unknown | Frames::None => true,
-        };
-        allowed.then_some(()).ok_or((Code::QPACK_ENCODER_STREAM_ERROR, "there is no dynamic table"))
+        // There is no dynamic table on either side: its capacity can only be zero, and only a stream can be cancelled.
+        match &mut self.frames {
+            Frames::Scanned(scan) => scan.read(bytes).then_some(()).ok_or(TOO_LARGE),
+            Frames::Encoder => {
+                let idle = bytes.iter().all(|byte| *byte == NO_CAPACITY);
+                idle.then_some(()).ok_or((Code::QPACK_ENCODER_STREAM_ERROR, "there is no dynamic table"))
+            }
+            Frames::Decoder => {
+                let Some(first) = bytes.first() else { return Ok(()) };
+                let cancels = first >> 6 == CANCELLATION;
+                self.frames = Frames::None;
+                cancels.then_some(()).ok_or((Code::QPACK_DECODER_STREAM_ERROR, "there is no dynamic table"))
+            }
+            Frames::Unknown | Frames::None => Ok(()),
+        }
     }
 
     /// Closes the connection, and says so to `h3`.
