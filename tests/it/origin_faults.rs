@@ -181,7 +181,7 @@ async fn broken_bodies_end_visibly() {
             match client.try_fetch(Request::get("/").body(empty()).unwrap()).await {
                 Err(_) => {}
                 Ok(reply) => {
-                    assert_eq!(reply.status, StatusCode::BAD_GATEWAY, "{name} over {protocol:?}: ended cleanly")
+                    assert_eq!(reply.status, StatusCode::BAD_GATEWAY, "{name} over {protocol:?}: ended cleanly");
                 }
             }
         }

@@ -71,7 +71,7 @@ impl RequestError {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Malformed(_) | Self::Body(BodyError::Downstream(_)) => StatusCode::BAD_REQUEST,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
@@ -81,7 +81,6 @@ impl RequestError {
             Self::TooEarly => StatusCode::TOO_EARLY,
             Self::RequestTimeout | Self::Body(BodyError::DownstreamTimeout) => StatusCode::REQUEST_TIMEOUT,
             Self::Body(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Body(BodyError::Downstream(_)) => StatusCode::BAD_REQUEST,
             Self::Body(BodyError::Upstream(_)) => StatusCode::BAD_GATEWAY,
             Self::Body(BodyError::Internal(_)) | Self::UnknownBackend => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NoRoute => StatusCode::NOT_FOUND,

@@ -220,15 +220,15 @@ fn joined_by(headers: &HeaderMap, name: &HeaderName, separator: &[u8]) -> Option
 
 /// The last hop of `X-Forwarded-For` that is not itself a trusted proxy.
 fn last_untrusted(list: &HeaderValue, nets: &[IpNet]) -> Option<IpAddr> {
-    let mut last = None;
+    let mut nearest = None;
     for hop in list.to_str().ok()?.rsplit(',') {
         let address = hop.trim().parse::<IpAddr>().ok()?;
-        last = Some(address);
+        nearest = Some(address);
         if !is_trusted(address, nets) {
             break;
         }
     }
-    last
+    nearest
 }
 
 fn accept_id(value: &HeaderValue) -> Option<RequestId> {
