@@ -37,7 +37,7 @@ pub struct Rules<'a> {
     pub trusted: &'a [IpNet],
 }
 
-/// Turns a request into an exchange, or says why not.
+/// Turns a request into an exchange, or says why not. `id` is the request's unless a trusted peer gave it one.
 ///
 /// # Errors
 /// The request is not one that the proxy passes on.
@@ -45,6 +45,7 @@ pub fn admit(
     connection: &Arc<Connection>,
     request: Request<Body>,
     early_data: bool,
+    id: &RequestId,
     rules: Rules<'_>,
 ) -> Result<(Box<Exchange>, Body), RequestError> {
     let (parts, body) = request.into_parts();
@@ -56,7 +57,7 @@ pub fn admit(
     if matches!(parts.method, Method::CONNECT | Method::TRACE) {
         return Err(RequestError::Method);
     }
-    if headers.get(EXPECT).is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+    if survey.hop_by_hop && headers.get(EXPECT).is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         return Err(RequestError::Expectation);
     }
     let authority = find_authority(&parts.uri, &headers, parts.version, connection)?;
@@ -98,7 +99,7 @@ pub fn admit(
     let exchange = Exchange {
         connection: Arc::clone(connection),
         client: believed.client.map_or(connection.peer, |client| SocketAddr::new(client, 0)),
-        id: believed.id.unwrap_or_else(new_id),
+        id: believed.id.unwrap_or_else(|| id.clone()),
         provenance,
         early_data,
         request,
@@ -235,17 +236,4 @@ fn accept_id(value: &HeaderValue) -> Option<RequestId> {
     let text = value.to_str().ok()?;
     let fits = (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
     fits.then(|| RequestId(text.into()))
-}
-
-/// 128 random bits as 32 hexadecimal digits.
-#[must_use]
-pub fn new_id() -> RequestId {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut bits = fastrand::u128(..);
-    let mut text = String::with_capacity(32);
-    for _ in 0..32 {
-        text.push(char::from(DIGITS[(bits & 15) as usize]));
-        bits >>= 4;
-    }
-    RequestId(text.into())
 }

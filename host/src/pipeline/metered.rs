@@ -12,16 +12,15 @@ use super::record::Record;
 use crate::message::{Body, BodyError};
 
 /// Wraps a streamed body; one that is already here is only counted.
-pub(super) fn meter(body: Body, limit: Option<u64>, record: &Record) -> Body {
-    let counter = record.bytes_in();
+pub(super) fn meter(body: Body, limit: Option<u64>, record: &mut Record) -> Body {
     match body {
         Body::Empty => Body::Empty,
         Body::Full(bytes) => {
-            counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            record.received(bytes.len());
             Body::Full(bytes)
         }
         Body::Stream(_) => {
-            Body::stream(Metered { body, limit: limit.unwrap_or(u64::MAX), counter: Arc::clone(counter) })
+            Body::stream(Metered { body, limit: limit.unwrap_or(u64::MAX), counter: record.receives() })
         }
     }
 }

@@ -67,7 +67,7 @@ impl Pipeline {
 
         // What comes out holds nothing that filters or upstreams could read in two ways.
         let rules = Rules { limits: &snapshot.config.limits, trusted: &snapshot.config.proxy.trusted_proxies };
-        let (head, body) = match hygiene::admit(connection, request, early_data, rules) {
+        let (head, body) = match hygiene::admit(connection, request, early_data, record.id(), rules) {
             Ok((exchange, body)) => self.exchange(&snapshot, exchange, body, &mut record).await,
             Err(error) => local_reply::make(&error, &mut record),
         };
@@ -89,7 +89,7 @@ impl Pipeline {
     async fn exchange(
         &self,
         snapshot: &Arc<Snapshot>,
-        mut exchange: Box<Exchange>,
+        exchange: Box<Exchange>,
         body: Body,
         record: &mut Record,
     ) -> (ResponseHead, Body) {
@@ -101,10 +101,7 @@ impl Pipeline {
         let body = metered::meter(body, snapshot.config.limits.max_request_size, record);
 
         // Each filter wraps those further down, so a reply of one still passes the response side of those above.
-        let (mut exchange, outcome) = {
-            exchange.depth = 0;
-            snapshot.chain.request(self.worker, exchange).await
-        };
+        let (mut exchange, outcome) = snapshot.chain.request(self.worker, exchange).await;
         record.routed(&exchange);
         let answer = match outcome {
             RequestOutcome::Forward => dispatch::dispatch(self, snapshot, &exchange, body, record).await,

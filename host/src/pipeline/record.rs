@@ -9,7 +9,6 @@ use http::uri::{Authority, PathAndQuery};
 use http::{Method, Request};
 
 use super::Pipeline;
-use super::hygiene::new_id;
 use crate::message::{Body, Connection, Exchange, RequestId, Target};
 use crate::snapshot::Snapshot;
 use crate::telemetry::RequestRecord;
@@ -37,7 +36,9 @@ pub struct Record {
     error: Option<&'static str>,
     early_data: bool,
     tags: Vec<(Box<str>, Box<str>)>,
-    bytes_in: Arc<AtomicU64>,
+    bytes_in: u64,
+    /// Counts a streamed request body, which other hands hold.
+    streamed_in: Option<Arc<AtomicU64>>,
     pub(super) bytes_out: u64,
     status: Option<u16>,
     pub(super) complete: bool,
@@ -68,7 +69,8 @@ impl Record {
             error: None,
             early_data,
             tags: Vec::new(),
-            bytes_in: Arc::default(),
+            bytes_in: 0,
+            streamed_in: None,
             bytes_out: 0,
             status: None,
             complete: false,
@@ -133,13 +135,31 @@ impl Record {
         &self.method
     }
 
-    pub(super) fn bytes_in(&self) -> &Arc<AtomicU64> {
-        &self.bytes_in
+    /// Counts a request body that is here already.
+    pub(super) fn received(&mut self, bytes: usize) {
+        self.bytes_in = bytes as u64;
+    }
+
+    /// The counter of a request body that is still to come.
+    pub(super) fn receives(&mut self) -> Arc<AtomicU64> {
+        Arc::clone(self.streamed_in.get_or_insert_default())
     }
 
     pub(super) fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
+}
+
+/// 128 random bits as 32 hexadecimal digits.
+fn new_id() -> RequestId {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut bits = fastrand::u128(..);
+    let mut text = String::with_capacity(32);
+    for _ in 0..32 {
+        text.push(char::from(DIGITS[(bits & 15) as usize]));
+        bits >>= 4;
+    }
+    RequestId(text.into())
 }
 
 impl Drop for Record {
@@ -158,7 +178,7 @@ impl Drop for Record {
             endpoint: self.endpoint.as_ref().map(|endpoint| &*endpoint.label),
             status: if left { CLIENT_CLOSED } else { self.status.unwrap_or(CLIENT_CLOSED) },
             error: if left { Some("client_closed") } else { self.error },
-            bytes_in: self.bytes_in.load(Ordering::Relaxed),
+            bytes_in: self.bytes_in + self.streamed_in.as_ref().map_or(0, |counter| counter.load(Ordering::Relaxed)),
             bytes_out: self.bytes_out,
             duration: self.started.elapsed(),
             upstream: self.upstream,

@@ -39,6 +39,12 @@ impl Addresses {
         Ok(Self { quic: free(quic, true)?, http: free(http, false)?, admin: free(admin, false)?, bolt, agent })
     }
 
+    /// Ports on loopback that the system chose: for a check that must not meet anybody.
+    pub fn on_loopback(bolt: u16, agent: u16) -> Result<Self> {
+        let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Ok(Self { quic: any_port(ip, true)?, http: any_port(ip, false)?, admin: any_port(ip, false)?, bolt, agent })
+    }
+
     /// The configuration to run with: the shipped file itself, or a copy with other addresses.
     pub fn config_file(&self, workspace: &Workspace, shipped: &Path, config: &Table) -> Result<PathBuf> {
         let unchanged = self.bolt == BOLT_PORT
@@ -57,9 +63,9 @@ impl Addresses {
         set(&mut copy, &["backends", "agent", "url"], format!("http://127.0.0.1:{}", self.agent));
         // Beside the shipped file, because relative paths in it are relative to its folder.
         let file = workspace.path("config/proxy.run.toml");
-        let heading = "# Written by `cargo xtask run`: proxy.toml with other ports, because some were taken.\n\n";
+        let heading = "# Written by `cargo xtask run`: proxy.toml with other addresses.\n\n";
         fs::write(&file, format!("{heading}{}", toml::to_string_pretty(&copy)?))?;
-        detail(format!("some ports are taken, so this run uses {}", file.display()));
+        detail(format!("this run has other addresses than the shipped ones: {}", file.display()));
         Ok(file)
     }
 
@@ -90,23 +96,27 @@ fn configured(config: &Table, section: &str, key: &str, port: u16) -> SocketAddr
     value.and_then(|value| value.parse().ok()).unwrap_or(SocketAddr::new(any, port))
 }
 
-/// The address, or the same with a free port. A taken port shows only on the very address, so loopback is tried too.
+/// The address, or the same with a free port.
 fn free(address: SocketAddr, with_udp: bool) -> Result<SocketAddr> {
-    let is_free = |address: SocketAddr| {
-        [address, reachable(address)]
-            .iter()
-            .all(|address| TcpListener::bind(address).is_ok() && (!with_udp || UdpSocket::bind(address).is_ok()))
-    };
+    if is_free(address, with_udp) { Ok(address) } else { any_port(address.ip(), with_udp) }
+}
+
+/// A port that the system chose.
+fn any_port(ip: IpAddr, with_udp: bool) -> Result<SocketAddr> {
     for _ in 0..20 {
-        if is_free(address) {
-            return Ok(address);
-        }
-        let other = SocketAddr::new(address.ip(), TcpListener::bind((address.ip(), 0))?.local_addr()?.port());
-        if is_free(other) {
+        let other = SocketAddr::new(ip, TcpListener::bind((ip, 0))?.local_addr()?.port());
+        if is_free(other, with_udp) {
             return Ok(other);
         }
     }
-    anyhow::bail!("found no free port in place of {address}")
+    anyhow::bail!("found no free port on {ip}")
+}
+
+/// A taken port shows only on the very address, so loopback is tried too.
+fn is_free(address: SocketAddr, with_udp: bool) -> bool {
+    [address, reachable(address)]
+        .iter()
+        .all(|address| TcpListener::bind(address).is_ok() && (!with_udp || UdpSocket::bind(address).is_ok()))
 }
 
 fn set(table: &mut Table, path: &[&str], value: String) {

@@ -160,8 +160,8 @@ fn print_hints(addresses: &Addresses) {
 /// `--check`: all of it, one request to each listener, and a clean end.
 fn check(workspace: &Workspace, config: &toml::Table, options: &Options) -> Result<ExitCode> {
     let step = Step::begin("starting the proxy and asking each listener once");
-    let (bolt, agent) = (demo::serve("bolt", BOLT_PORT)?, demo::serve("agent", AGENT_PORT)?);
-    let chosen = Addresses::choose(config, bolt, agent)?;
+    let (bolt, agent) = (demo::serve("bolt", 0)?, demo::serve("agent", 0)?);
+    let chosen = Addresses::on_loopback(bolt, agent)?;
     let file = chosen.config_file(workspace, &workspace.path("config/proxy.toml"), config)?;
     let began = Instant::now();
     let mut proxy = proxy_command(workspace, &file, &options.args).stdin(Stdio::null()).spawn()?;

@@ -98,7 +98,7 @@ where
             Err(None) => return Next::Abort,
             Err(Some(error)) => return self.refuse(&error).await,
         };
-        let parsed = match request::parse(&head, &self.settings) {
+        let parsed = match request::parse(head) {
             Ok(parsed) => parsed,
             Err(error) => return self.refuse(&error).await,
         };

@@ -6,7 +6,6 @@ use http::uri::PathAndQuery;
 use http::{Method, Request, Uri};
 
 use super::receive::Head;
-use crate::codec::Settings;
 use crate::message::http1::{Framing, FramingError, Version, framing};
 use crate::pipeline::RequestError;
 
@@ -20,31 +19,32 @@ pub(super) struct Parsed {
 }
 
 /// Parses a head that is well-formed by itself.
-pub(super) fn parse(head: &Head, _settings: &Settings) -> Result<Parsed, RequestError> {
-    let version = head.line.version;
-    let framing = framing::of_request(version, &head.headers).map_err(|error| match error {
+pub(super) fn parse(head: Head) -> Result<Parsed, RequestError> {
+    let Head { line, headers } = head;
+    let version = line.version;
+    let framing = framing::of_request(version, &headers).map_err(|error| match error {
         FramingError::UnknownCoding => RequestError::TransferCoding,
         FramingError::Both => RequestError::Malformed("both Content-Length and Transfer-Encoding"),
         FramingError::Length => RequestError::Malformed("invalid Content-Length"),
         FramingError::TransferEncoding => RequestError::Malformed("invalid Transfer-Encoding"),
     })?;
-    if head.line.method == Method::CONNECT {
+    if line.method == Method::CONNECT {
         return Err(RequestError::Method);
     }
+    let expects_continue = version == Version::Http11
+        && headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let keep_alive = match version {
+        Version::Http11 => !says(&headers, b"close"),
+        Version::Http10 => says(&headers, b"keep-alive") && !says(&headers, b"close"),
+    };
     let mut request = Request::new(());
-    *request.method_mut() = head.line.method.clone();
-    *request.uri_mut() = uri(&head.line.target)?;
+    *request.method_mut() = line.method;
+    *request.uri_mut() = uri(&line.target)?;
     *request.version_mut() = match version {
         Version::Http10 => http::Version::HTTP_10,
         Version::Http11 => http::Version::HTTP_11,
     };
-    request.headers_mut().clone_from(&head.headers);
-    let expects_continue = version == Version::Http11
-        && head.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let keep_alive = match version {
-        Version::Http11 => !says(&head.headers, b"close"),
-        Version::Http10 => says(&head.headers, b"keep-alive") && !says(&head.headers, b"close"),
-    };
+    *request.headers_mut() = headers;
     Ok(Parsed { request, version, framing, keep_alive, expects_continue })
 }
 
