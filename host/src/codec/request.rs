@@ -2,7 +2,7 @@
 //! `http::Request` can show (RFC 9113 section 8.2, RFC 9114 section 4.2). What the fields mean is the pipeline's.
 
 use http::Method;
-use http::header::{CONNECTION, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 
 use crate::message::http1::framing;
@@ -51,7 +51,9 @@ pub(crate) fn check(parts: &Parts) -> Result<Option<u64>, Malformed> {
     if parts.uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
         return Err(Malformed::UserInfo);
     }
-    if parts.method != Method::CONNECT && (parts.uri.scheme().is_none() || parts.uri.path_and_query().is_none()) {
+    // Without an authority `http::Uri` has no place for a scheme: `Host` then stands for both.
+    let has_origin = parts.uri.scheme().is_some() || headers.contains_key(HOST);
+    if parts.method != Method::CONNECT && !(has_origin && parts.uri.path_and_query().is_some()) {
         return Err(Malformed::Target);
     }
     framing::content_length(headers).map_err(|_| Malformed::ContentLength)

@@ -9,6 +9,8 @@ use std::fmt::Write;
 use http::{Method, Uri};
 use serde::Deserialize;
 
+use crate::message::path;
+
 use super::model::{Config, FailurePolicy, FilterEntry, Isolation, Matcher, ModuleSource};
 
 /// A rule as `[routing]` hands it to the router.
@@ -70,7 +72,21 @@ pub fn explain_request(config: &Config, method: &str, url: &str) -> Result<Strin
     if !uri.path().starts_with('/') {
         return Err(format!("\"{url}\" is neither a URL nor a path"));
     }
+    if matches!(method, Method::CONNECT | Method::TRACE) {
+        return Ok(format!("{method} {url}\n  refused: this method is not served (405)\n"));
+    }
+    let target = uri.path_and_query().ok_or_else(|| format!("\"{url}\" has no path"))?;
+    let target = match path::normalise_target(target) {
+        Ok(target) => target,
+        Err(error) => return Ok(format!("{method} {url}\n  refused: {error} (400)\n")),
+    };
     let mut text = format!("{method} {url}\n");
+    if target.path() != uri.path() {
+        line(&mut text, format_args!("  normalised to {}", target.path()));
+    }
+    let mut parts = uri.into_parts();
+    parts.path_and_query = Some(target);
+    let uri = Uri::from_parts(parts).map_err(|error| format!("\"{url}\": {error}"))?;
     for filter in &config.filters {
         let verdict = match enters(&filter.matcher, &method, &uri) {
             Entry::Yes => "enters".to_owned(),

@@ -83,6 +83,14 @@ impl Bound {
 /// A listener can't be opened.
 pub fn bind(config: &Config) -> Result<Bound, BindError> {
     let workers = config.proxy.workers.max(1);
+    let claims = [
+        (Listener::Tls, config.proxy.quic_addr, Type::STREAM, Protocol::TCP),
+        (Listener::Quic, config.proxy.quic_addr, Type::DGRAM, Protocol::UDP),
+        (Listener::Http, config.proxy.http_addr, Type::STREAM, Protocol::TCP),
+    ];
+    for (listener, address, kind, protocol) in claims {
+        local(listener, address, probe(address, kind, protocol).map(|()| address))?;
+    }
     let (tls, udp) = secure_pair(config)?;
     let addresses = Addresses {
         quic: match &udp {
@@ -178,6 +186,23 @@ fn warn_if_small(which: &str, limit: &str, asked: usize, reported: usize) {
             "the system gives the UDP sockets a smaller {which} buffer than configured: raise {limit}"
         );
     }
+}
+
+/// Whether somebody is there already. With SO_REUSEPORT on both sides the kernel would let two proxies share a port
+/// and give each a part of the clients.
+fn probe(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<()> {
+    if address.port() == 0 {
+        return Ok(());
+    }
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    if kind == Type::STREAM {
+        // Connections of a predecessor that are in TIME_WAIT are no reason.
+        socket.set_reuse_address(true)?;
+    }
+    socket.bind(&address.into())
 }
 
 fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {

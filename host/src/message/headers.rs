@@ -28,7 +28,8 @@ pub fn class(name: &str) -> Class {
         | "http2-settings"
         | "proxy-authorization"
         | "proxy-authenticate"
-        | "expect" => Class::HopByHop,
+        | "expect"
+        | "proxy" => Class::HopByHop,
         "content-length" | "host" => Class::Framing,
         "forwarded"
         | "x-real-ip"
@@ -41,7 +42,9 @@ pub fn class(name: &str) -> Class {
         | "x-client-ip"
         | "true-client-ip"
         | "early-data"
-        | "via" => Class::Provenance,
+        | "via"
+        | "cf-connecting-ip"
+        | "x-cluster-client-ip" => Class::Provenance,
         name if name.starts_with("x-forwarded") => Class::Provenance,
         // Some servers read `_` as `-`: the alias would reach them as the field that was taken out.
         name if name.contains('_') && !matches!(class(&name.replace('_', "-")), Class::EndToEnd) => Class::HopByHop,
@@ -115,6 +118,22 @@ pub fn remove_class(headers: &mut HeaderMap, unwanted: Class) {
     }
 }
 
+/// Leaves of a trailer section what may stand there: nothing about framing, routing, the connection, who asked or
+/// who is asked (RFC 9110 section 6.5.1). A recipient that merges trailers into the head must not learn from them
+/// what hygiene took out of the head.
+pub fn clean_trailers(trailers: &mut HeaderMap) {
+    let misplaced = |name: &str| {
+        class(name) != Class::EndToEnd
+            || name == "trailer"
+            || matches!(name, "authorization" | "cookie" | "set-cookie" | "content-type" | "content-encoding")
+            || matches!(name, "content-range" | "cache-control" | "max-forwards" | "range" | "location")
+    };
+    let names: Vec<HeaderName> = trailers.keys().filter(|name| misplaced(name.as_str())).cloned().collect();
+    for name in names {
+        trailers.remove(name);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,6 +157,20 @@ mod tests {
         let mut left: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
         left.sort_unstable();
         assert_eq!(left, [("accept", "*/*"), ("authorization", "Bearer t"), ("te", "trailers")]);
+    }
+
+    #[test]
+    fn trailers_tell_nothing_that_belongs_into_the_head() {
+        let mut trailers = HeaderMap::new();
+        let wrong =
+            ["transfer-encoding", "content-length", "host", "connection", "te", "x-forwarded-for", "x_forwarded_for"];
+        for name in wrong.into_iter().chain(["authorization", "via", "proxy-authorization", "grpc-status", "x-sum"]) {
+            trailers.append(HeaderName::from_static(name), HeaderValue::from_static("1"));
+        }
+        clean_trailers(&mut trailers);
+        let mut left: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["grpc-status", "x-sum"]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use http::HeaderValue;
+use http::header::ALT_SVC;
 
 use super::error::RequestError;
 use super::record::Record;
@@ -59,6 +60,8 @@ pub(super) async fn forward(
                 record.upstream_answered();
                 counters.attempt(Attempt::Answered(record.elapsed().saturating_sub(begun)));
                 strip_hop_by_hop(&mut head.headers);
+                // It speaks of the backend's own address, where clients have no business (RFC 7838 section 2.1).
+                head.headers.remove(ALT_SVC);
                 return Ok((head, body));
             }
             Err(error) => error,

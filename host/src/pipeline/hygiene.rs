@@ -57,8 +57,13 @@ pub fn admit(
     if matches!(parts.method, Method::CONNECT | Method::TRACE) {
         return Err(RequestError::Method);
     }
-    if survey.hop_by_hop && headers.get(EXPECT).is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+    if survey.hop_by_hop
+        && headers.get_all(EXPECT).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    {
         return Err(RequestError::Expectation);
+    }
+    if parts.uri.scheme_str().is_some_and(|scheme| scheme != "http" && scheme != "https") {
+        return Err(RequestError::Malformed("this scheme is not served"));
     }
     let authority = find_authority(&parts.uri, &headers, parts.version, connection)?;
     let target = parts.uri.path_and_query().ok_or(RequestError::Malformed("the request has no path"))?;

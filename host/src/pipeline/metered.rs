@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
 use super::record::Record;
+use crate::message::headers::clean_trailers;
 use crate::message::{Body, BodyError};
 
 /// Wraps a streamed body; one that is already here is only counted.
@@ -19,9 +20,7 @@ pub(super) fn meter(body: Body, limit: Option<u64>, record: &mut Record) -> Body
             record.received(bytes.len());
             Body::Full(bytes)
         }
-        Body::Stream(_) => {
-            Body::stream(Metered { body, limit: limit.unwrap_or(u64::MAX), counter: record.receives() })
-        }
+        Body::Stream(_) => Body::stream(Metered { body, limit: limit.unwrap_or(u64::MAX), counter: record.receives() }),
     }
 }
 
@@ -36,7 +35,12 @@ impl http_body::Body for Metered {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let mut frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &mut frame
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            clean_trailers(trailers);
+        }
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
         {

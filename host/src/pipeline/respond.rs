@@ -12,6 +12,7 @@ use http_body::{Frame, SizeHint};
 
 use super::error::RequestError;
 use super::record::Record;
+use crate::message::headers::clean_trailers;
 use crate::message::{Body, BodyError, ResponseHead};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -92,7 +93,12 @@ impl http_body::Body for Recorded {
                 let RequestError::Body(error) = error else { return Poll::Ready(None) };
                 return Poll::Ready(Some(Err(error)));
             }
-            Some(Ok(frame)) => frame,
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    clean_trailers(trailers);
+                }
+                frame
+            }
         };
         if let Some(data) = frame.data_ref() {
             self.record.bytes_out += data.len() as u64;

@@ -5,9 +5,10 @@ use std::io::{self, Write};
 use crate::cli::{EXIT_USAGE, Request};
 use crate::config::{self, Diagnostic, Loaded};
 use crate::filter::Chain;
+use crate::listener::certs;
 use crate::wasm::{Engine, EngineOptions};
 
-/// Loads the configuration and every filter in it, offline; prints what is wrong, or that nothing is.
+/// Loads the configuration, the certificate and every filter, offline; prints what is wrong, or that nothing is.
 ///
 /// Returns the exit code.
 ///
@@ -28,6 +29,10 @@ pub fn check(loaded: Result<Loaded, Vec<Diagnostic>>, out: &mut impl Write) -> i
         writeln!(out, "{warning}")?;
     }
     let config = loaded.config;
+    if let Err(error) = certs::Store::open(&config) {
+        writeln!(out, "{error}")?;
+        return Ok(EXIT_USAGE);
+    }
     let options = EngineOptions { workers: 1, cache_dir: config.proxy.cache_dir.clone() };
     let engine = match Engine::new(options) {
         Ok(engine) => engine,

@@ -132,8 +132,8 @@ mod tests {
     fn a_time_is_never_shorter_in_ticks() {
         assert_eq!(ticks(Duration::ZERO), 1);
         assert_eq!(ticks(Duration::from_millis(1)), 2);
-        assert_eq!(ticks(Duration::from_millis(2)), 2);
-        assert_eq!(ticks(Duration::from_millis(5)), 4);
+        assert_eq!(ticks(Duration::from_millis(2)), 3);
+        assert_eq!(ticks(Duration::from_millis(5)), 6);
         assert_eq!(ticks(Duration::MAX), u32::MAX);
     }
 

@@ -56,6 +56,17 @@ enum Expectation {
     Due,
 }
 
+/// How a head has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    /// Not a byte has come.
+    Silent,
+    /// Bytes have come.
+    Begun,
+    /// An empty line has come, and was skipped: the only one.
+    AfterLine,
+}
+
 /// The reading side.
 pub(super) struct Receiver<IO> {
     io: ReadHalf<IO>,
@@ -66,6 +77,7 @@ pub(super) struct Receiver<IO> {
     request_head: Duration,
     keep_alive: Duration,
     served_before: bool,
+    start: Start,
     pub(super) body: BodyState,
     expectation: Expectation,
     /// Nothing more is read as a request.
@@ -88,6 +100,7 @@ impl<IO: AsyncRead> Receiver<IO> {
             request_head: settings.request_head,
             keep_alive: settings.keep_alive,
             served_before: false,
+            start: Start::Silent,
             body: BodyState::Read,
             expectation: Expectation::None,
             given_up: false,
@@ -100,6 +113,8 @@ impl<IO: AsyncRead> Receiver<IO> {
         let patience = if self.served_before { self.keep_alive } else { self.request_head };
         self.deadline.set(Some(Instant::now() + patience));
         self.served_before = true;
+        // The head of a pipelined request is here already.
+        self.start = if self.is_idle() { Start::Silent } else { Start::Begun };
         self.scanned = 0;
     }
 
@@ -111,8 +126,9 @@ impl<IO: AsyncRead> Receiver<IO> {
     /// The next head: `Ok(None)` when the connection ends between requests, `Err(None)` when it breaks.
     pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Head>, Option<RequestError>>> {
         loop {
-            // RFC 9112 section 2.2: an empty line before the request line is ignored.
-            if self.scanned == 0 && self.input.starts_with(b"\r\n") {
+            // RFC 9112 section 2.2: one empty line before the request line is ignored.
+            if self.scanned == 0 && self.start != Start::AfterLine && self.input.starts_with(b"\r\n") {
+                self.start = Start::AfterLine;
                 self.input.advance(2);
             }
             match find_end(&self.input, &mut self.scanned, &self.limits) {
@@ -120,11 +136,14 @@ impl<IO: AsyncRead> Receiver<IO> {
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Err(Some(self.explain(error)))),
             }
-            let was_idle = self.is_idle();
             match self.poll_read(cx, READ_SIZE) {
                 Poll::Ready(Ok(0)) if self.is_idle() => return Poll::Ready(Ok(None)),
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(None)),
-                Poll::Ready(Ok(_)) if was_idle => self.deadline.set(Some(Instant::now() + self.request_head)),
+                Poll::Ready(Ok(_)) if self.start == Start::Silent => {
+                    // Counted from the first byte, whatever it is: what drips in afterwards moves nothing.
+                    self.start = Start::Begun;
+                    self.deadline.set(Some(Instant::now() + self.request_head));
+                }
                 Poll::Ready(Ok(_)) => {}
                 Poll::Pending => {
                     ready!(self.deadline.poll(cx));

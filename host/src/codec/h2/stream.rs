@@ -13,7 +13,7 @@ use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response, Version};
 use http_body::Body as _;
 
-use super::body::RequestBody;
+use super::body::{RequestBody, Rest, linger};
 use crate::codec::activity::InProgress;
 use crate::codec::body_guard::{BodyGuard, Pace};
 use crate::codec::within::within;
@@ -46,15 +46,19 @@ pub(super) async fn serve<S: Service>(
             return;
         }
     };
-    let body = if stream.is_end_stream() {
-        Body::Empty
-    } else {
-        Body::stream(BodyGuard::new(RequestBody::new(stream, length), Pace::from(&shared.settings)))
-    };
+    let rest = (!stream.is_end_stream()).then(Rest::default);
+    let body = rest.as_ref().map_or(Body::Empty, |rest| {
+        let body = RequestBody::new(stream, length, Arc::clone(rest));
+        Body::stream(BodyGuard::new(body, Pace::from(&shared.settings)))
+    });
     let mut handled = pin!(shared.service.handle(&shared.connection, Request::from_parts(parts, body), false));
     if let Ok(response) = until_reset(&mut respond, handled.as_mut()).await {
         // The client's going away in the middle needs no answer, and every other end was signalled to it.
-        let _ = send(response, respond, &shared.settings).await;
+        if send(response, respond, &shared.settings).await.is_ok()
+            && let Some(rest) = &rest
+        {
+            linger(rest).await;
+        }
     }
     drop(in_progress);
 }

@@ -260,17 +260,17 @@ fn who_does_not_match_does_not_enter() {
 #[test]
 fn the_breaker_keeps_requests_out() {
     let closed = Bench::new("breaker").guest("a", trapping()).build();
-    for _ in 0..5 {
+    for _ in 0..10 {
         assert_eq!(serve(&closed).1, Served::Failed("a".into(), "trap"));
     }
     assert_eq!(serve(&closed).1, Served::Failed("a".into(), "breaker_open"));
     let status = &closed.status()[0];
     assert_eq!((status.breaker, status.breaker_opened, status.refused), (BreakerState::Open, 1, 1));
-    assert_eq!(status.guest.traps, 5);
+    assert_eq!(status.guest.traps, 10);
 
     let open = Bench::new("breaker-open").guest("a", trapping()).open().build();
-    for _ in 0..8 {
+    for _ in 0..13 {
         assert_eq!(serve(&open).1, Served::Forwarded);
     }
-    assert_eq!(open.status()[0].guest.traps, 5);
+    assert_eq!(open.status()[0].guest.traps, 10);
 }

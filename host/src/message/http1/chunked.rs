@@ -2,9 +2,9 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 
 use super::head::{self, HeadError, HeadLimits};
+use crate::message::headers::clean_trailers;
 
 /// Bytes of chunk extensions in one body, all chunks together.
 const MAX_EXTENSIONS: usize = 16 * 1024;
@@ -100,10 +100,7 @@ impl ChunkedDecoder {
                         return Ok(Decoded::Incomplete);
                     };
                     let mut trailers = head::parse_fields(&buffer.split_to(end).freeze(), 0, &TRAILERS)?;
-                    // Framing and routing belong into the head (RFC 9110 section 6.5.1).
-                    for name in [CONTENT_LENGTH, TRANSFER_ENCODING, HOST] {
-                        trailers.remove(name);
-                    }
+                    clean_trailers(&mut trailers);
                     self.state = State::Done;
                     return Ok(Decoded::End(trailers));
                 }

@@ -84,6 +84,8 @@ pub enum WriteError {
 pub struct BodyWriter {
     framing: Framing,
     finished: bool,
+    /// Why the source broke off, until what came before it is written: the other side is to have that.
+    failed: Option<BodyError>,
     /// Whether the last poll waits for the body's source, and not for the socket.
     waits_for_source: bool,
     /// A large chunk was queued whose CRLF is still owed.
@@ -98,7 +100,15 @@ impl BodyWriter {
     /// Begins a body.
     #[must_use]
     pub fn new(framing: Framing) -> Self {
-        Self { framing, finished: false, waits_for_source: false, owes_line_end: false, written: 0, body_bytes: 0 }
+        Self {
+            framing,
+            finished: false,
+            failed: None,
+            waits_for_source: false,
+            owes_line_end: false,
+            written: 0,
+            body_bytes: 0,
+        }
     }
 
     /// Moves the body on as far as source and socket allow; ready when all of it is written.
@@ -115,14 +125,17 @@ impl BodyWriter {
         loop {
             self.waits_for_source = false;
             let mut source_is_pending = false;
-            while !self.finished && out.large.is_empty() && out.bytes.len() < GATHER_LIMIT {
+            while !self.finished && self.failed.is_none() && out.large.is_empty() && out.bytes.len() < GATHER_LIMIT {
                 match Pin::new(&mut *body).poll_frame(cx) {
                     Poll::Pending => {
                         source_is_pending = true;
                         break;
                     }
                     Poll::Ready(None) => self.end(out, None)?,
-                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(WriteError::Body(error))),
+                    Poll::Ready(Some(Err(error))) => {
+                        self.failed = Some(error);
+                        break;
+                    }
                     Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                         Ok(data) => self.data(out, data)?,
                         Err(frame) => self.end(out, frame.into_trailers().ok().as_ref())?,
@@ -130,6 +143,9 @@ impl BodyWriter {
                 }
             }
             ready!(out.poll_write_all(io, &mut self.written, cx))?;
+            if let Some(error) = self.failed.take() {
+                return Poll::Ready(Err(WriteError::Body(error)));
+            }
             if self.finished {
                 return Poll::Ready(Ok(()));
             }
