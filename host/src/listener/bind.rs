@@ -19,7 +19,7 @@ const PORT_TRIES: usize = 32;
 
 /// A listener could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} ({}): {source}", listener.label())]
+#[error("cannot listen on {address} ({})", listener.label())]
 pub struct BindError {
     /// Which listener.
     pub listener: Listener,
