@@ -40,14 +40,15 @@ pub(super) async fn forward(
     };
     let request = &exchange.request;
     let extra = |out: &mut BytesMut| write_provenance(out, exchange);
+    let counters = &slot.counters[worker.index()];
     let outgoing = Outgoing {
         method: &request.method,
         target: request.path_and_query.as_str(),
         host: request.authority.as_str(),
         headers: &request.headers,
         extra: &extra,
+        counters,
     };
-    let counters = &slot.counters[worker.index()];
     let mut tried = Vec::new();
     let (mut failures, mut stale) = (0, 0);
     loop {

@@ -23,6 +23,7 @@ use super::response_body::{Home, ResponseBody, Upload};
 use crate::message::http1::head::{find_end, parse_response};
 use crate::message::http1::{BodyWriter, Framing, HeadLimits, StatusLine, Version, WriteError, encode, framing};
 use crate::message::{Body, BodyError, ResponseHead, WorkerId};
+use crate::telemetry::BackendCounters;
 
 /// Bounds of a response's head, all informational ones before it included.
 const LIMITS: HeadLimits = HeadLimits { bytes: 64 * 1024, fields: 256, target: 0 };
@@ -43,6 +44,8 @@ pub struct Outgoing<'a> {
     pub headers: &'a HeaderMap,
     /// Writes the fields that the proxy adds.
     pub extra: &'a (dyn Fn(&mut BytesMut) + Send + Sync),
+    /// Where connections opened and reused are counted.
+    pub counters: &'a BackendCounters,
 }
 
 /// Bounds of one attempt.
@@ -72,9 +75,13 @@ pub async fn send(
     limits: AttemptLimits,
 ) -> Result<(ResponseHead, Body), AttemptError> {
     let not_sent = |error| AttemptError::Upstream { error, progress: Progress::NotSent };
-    let mut connection = match endpoint.pool.checkout(worker) {
-        Some(connection) => connection,
-        None => Box::new(Connection::new(connect(&endpoint, limits.connect).await.map_err(not_sent)?)),
+    let mut connection = if let Some(connection) = endpoint.pool.checkout(worker) {
+        request.counters.connection_reused();
+        connection
+    } else {
+        let io = connect(&endpoint, limits.connect).await.map_err(not_sent)?;
+        request.counters.connection_opened();
+        Box::new(Connection::new(io))
     };
     let framing = request_framing(body);
     write_head(&mut connection.output.bytes, request, framing);
